@@ -1,0 +1,79 @@
+/** Tests of the configuration: what a user gets from good, wrong and broken files. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { UserError } from '../user-error.ts'
+import { defaultConfig, loadConfig, parseConfig } from './load.ts'
+
+function errorOf(source: string): UserError {
+  try {
+    parseConfig(source, 'router.toml')
+  } catch (error) {
+    assert.ok(error instanceof UserError, String(error))
+    return error
+  }
+  return assert.fail('the configuration was accepted')
+}
+
+test('without a file the three demo services are routed and the idle timeout is 5 s', () => {
+  const config = defaultConfig()
+  assert.deepEqual(
+    config.service.map((service) => [service.name, service.prefix, service.url, service.kind]),
+    [
+      ['video', '/video', 'http://127.0.0.1:5001', 'video'],
+      ['text', '/text', 'http://127.0.0.1:5002', 'text'],
+      ['control', '/control', 'http://127.0.0.1:5003', 'control'],
+    ],
+  )
+  assert.equal(config.router.port, 4433)
+  assert.equal(config.router.idle_timeout_ms, 5_000)
+  assert.equal(config.results.interval_ms, 60_000)
+})
+
+test('a file with one service keeps every other default', () => {
+  const config = parseConfig('[[service]]\nname = "api"\nprefix = "/"\nurl = "http://127.0.0.1:80"\n', 'x.toml')
+  assert.equal(config.service[0]?.response_timeout_ms, 10_000)
+  assert.equal(config.service[0]?.kind, 'other')
+  assert.equal(config.router.port, 4433)
+})
+
+for (const [name, source, line, pattern] of [
+  ['a text that is not closed', '[router]\nhost = "127', 2, /not valid TOML/u],
+  ['a key without a value', '[router]\nport =\n', 2, /not valid TOML/u],
+] as const) {
+  test(`${name} is reported with file, line and column`, () => {
+    const error = errorOf(source)
+    assert.equal(error.code, 'ERR_CONFIG_SYNTAX')
+    assert.ok(error.where.startsWith(`router.toml:${line}:`), error.where)
+    assert.match(error.what, pattern)
+    assert.match(error.remedy, /expected/u)
+  })
+}
+
+const service = (extra: string): string => `[[service]]\nname = "a"\nprefix = "/a"\nurl = "http://h"\n${extra}\n`
+
+for (const [name, source, line, what, remedy] of [
+  ['a port as text', '[router]\n\nport = "4433"\n', 3, /`router\.port` is "4433"/u, /port number from 0 to 65535/u],
+  ['a port above 65535', '[router]\nport = 70000\n', 2, /is 70000/u, /port number/u],
+  ['a misspelt setting', '[router]\nprot = 1\n', 2, /no setting `router\.prot`/u, /Known here: host, port/u],
+  ['a misspelt table', '# x\n[ruoter]\n', 2, /no setting `ruoter`/u, /router, results, diagnostics, service/u],
+  ['a wrong url', service('[[service]]\nname = "b"\nprefix = "/b"\nurl = "nowhere"'), 8, /service\[1\]\.url/u, /http:\/\//u],
+  ['a service without url', '[[service]]\nname = "a"\nprefix = "/a"\n', 1, /url` is missing/u, /Add `url/u],
+  ['two equal prefixes', service('[[service]]\nname = "b"\nprefix = "/a/"\nurl = "http://h"'), 7, /two services have/u, /own/u],
+  ['two equal names', service('[[service]]\nname = "a"\nprefix = "/b"\nurl = "http://h"'), 6, /two services are/u, /own/u],
+  ['a prefix without slash', '[[service]]\nname = "a"\nprefix = "a"\nurl = "http://h"\n', 3, /prefix/u, /begins with/u],
+  ['a certificate without key', '[router]\ncertificate = "c.pem"\n', 2, /without `router.private_key`/u, /both/u],
+  ['no service at all', 'service = []\n', 1, /no service/u, /\[\[service\]\]/u],
+  ['a timeout of zero', service('response_timeout_ms = 0'), 5, /response_timeout_ms/u, /from 10 to/u],
+] as const) {
+  test(`${name} is reported with its line and what was expected`, () => {
+    const error = errorOf(source)
+    assert.equal(error.code, 'ERR_CONFIG_VALUE')
+    assert.equal(error.where, `router.toml:${line}`)
+    assert.match(error.what, what)
+    assert.match(error.remedy, remedy)
+  })
+}
+
+test('a file that does not exist is named', () => {
+  assert.throws(() => loadConfig('/nonexistent/router.toml'), /does not exist \(\/nonexistent\/router\.toml\)/u)
+})

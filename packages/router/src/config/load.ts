@@ -1,0 +1,145 @@
+/** Reads the router's TOML file; every error names the file, the line and what was expected there. */
+import { readFileSync } from 'node:fs'
+import { dirname, isAbsolute, join } from 'node:path'
+import { parse, TomlError } from 'smol-toml'
+import * as v from 'valibot'
+import { codeOf, messageOf, UserError } from '../user-error.ts'
+import { type KeyStep, locateKey } from './locate.ts'
+import { configSchema, type RouterConfig } from './schema.ts'
+
+/** The configuration used without a file: three demo services, port 4433, self-made certificate. */
+export function defaultConfig(): RouterConfig {
+  return v.parse(configSchema, {})
+}
+
+/**
+ * Reads and checks a configuration file. File names inside are relative to the file's own directory.
+ * Throws `UserError` (`ERR_CONFIG_READ`, `ERR_CONFIG_SYNTAX`, `ERR_CONFIG_VALUE`).
+ */
+export function loadConfig(file: string): RouterConfig {
+  return resolveFiles(parseConfig(readSource(file), file), dirname(file))
+}
+
+/** Checks configuration text; `file` is the name used in errors. */
+export function parseConfig(source: string, file: string): RouterConfig {
+  const document = parseToml(source, file)
+  const result = v.safeParse(configSchema, document)
+  if (!result.success) throw valueError(result.issues[0], source, file)
+  checkServices(result.output, source, file)
+  return result.output
+}
+
+function readSource(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const missing = codeOf(error) === 'ENOENT'
+    throw new UserError('ERR_CONFIG_READ', {
+      what: missing ? 'the configuration file does not exist' : `the configuration file cannot be read: ${messageOf(error)}`,
+      where: file,
+      remedy: 'Give an existing TOML file to --config, or leave the flag out to use the demo services.',
+      cause: error,
+    })
+  }
+}
+
+function parseToml(source: string, file: string): unknown {
+  try {
+    return parse(source)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const reason = (error.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /u, '')
+    const text = (source.split('\n')[error.line - 1] ?? '').trim()
+    throw new UserError('ERR_CONFIG_SYNTAX', {
+      what: `not valid TOML: ${reason}`,
+      where: `${file}:${error.line}:${error.column}`,
+      remedy: `Line ${error.line} reads \`${text}\`; expected a [table], a [[service]] or \`key = value\` with text in quotes.`,
+      cause: error,
+    })
+  }
+}
+
+function valueError(issue: v.BaseIssue<unknown>, source: string, file: string): UserError {
+  const path: KeyStep[] = (issue.path ?? []).map((item) => item.key as KeyStep)
+  const name = path.map((step, at) => (typeof step === 'number' ? `[${step}]` : at === 0 ? step : `.${step}`)).join('')
+  const where = `${file}:${locateKey(source, path)}`
+  if (issue.type === 'strict_object' && issue.expected === 'never') {
+    return new UserError('ERR_CONFIG_VALUE', {
+      what: `there is no setting \`${name}\``,
+      where,
+      remedy: `Known here: ${knownKeys(path.slice(0, -1)).join(', ')}.`,
+    })
+  }
+  const isMissing = issue.type === 'strict_object' && issue.received === 'undefined'
+  return new UserError('ERR_CONFIG_VALUE', {
+    what: isMissing ? `\`${name}\` is missing` : `\`${name}\` is ${describe(issue.input)}`,
+    where,
+    remedy: isMissing ? `Add \`${String(path.at(-1))} = …\` to this table.` : `Expected ${expectation(issue)}.`,
+  })
+}
+
+function expectation(issue: v.BaseIssue<unknown>): string {
+  if (issue.type === 'strict_object') return 'a table with settings, e.g. [router]'
+  return issue.message
+}
+
+function describe(input: unknown): string {
+  const text = JSON.stringify(input) ?? String(input)
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text
+}
+
+function knownKeys(path: readonly KeyStep[]): string[] {
+  if (path.length === 0) return Object.keys(configSchema.entries)
+  if (path[0] === 'service') return Object.keys(configSchema.entries.service.wrapped.item.entries)
+  if (path[0] === 'router') return Object.keys(configSchema.entries.router.wrapped.entries)
+  if (path[0] === 'results') return Object.keys(configSchema.entries.results.wrapped.entries)
+  return Object.keys(configSchema.entries.diagnostics.wrapped.entries)
+}
+
+function checkServices(config: RouterConfig, source: string, file: string): void {
+  const fail = (index: number, key: string, what: string, remedy: string): never => {
+    throw new UserError('ERR_CONFIG_VALUE', { what, where: `${file}:${locateKey(source, ['service', index, key])}`, remedy })
+  }
+  if (config.service.length === 0) {
+    fail(0, 'name', 'there is no service to route to', 'Add at least one [[service]] table with name, prefix and url.')
+  }
+  const names = new Set<string>()
+  const prefixes = new Set<string>()
+  for (const [index, service] of config.service.entries()) {
+    if (names.has(service.name)) fail(index, 'name', `two services are named "${service.name}"`, 'Give each service a name of its own.')
+    const canonical = service.prefix.replace(/(?<=.)\/+$/u, '')
+    if (prefixes.has(canonical)) {
+      fail(index, 'prefix', `two services have the prefix "${canonical}"`, 'Give each service a prefix of its own.')
+    }
+    names.add(service.name)
+    prefixes.add(canonical)
+  }
+  if ((config.router.certificate === undefined) === (config.router.private_key === undefined)) return
+  const present = config.router.certificate === undefined ? 'private_key' : 'certificate'
+  const missing = present === 'certificate' ? 'private_key' : 'certificate'
+  throw new UserError('ERR_CONFIG_VALUE', {
+    what: `\`router.${present}\` is given without \`router.${missing}\``,
+    where: `${file}:${locateKey(source, ['router', present])}`,
+    remedy: `Give both files, or neither to use a self-made certificate.`,
+  })
+}
+
+function resolveFiles(config: RouterConfig, directory: string): RouterConfig {
+  const at = (name: string): string => (isAbsolute(name) ? name : join(directory, name))
+  const { certificate, private_key: privateKey } = config.router
+  const { keylog, qlog, capture } = config.diagnostics
+  return {
+    ...config,
+    router: {
+      ...config.router,
+      ...(certificate === undefined ? {} : { certificate: at(certificate) }),
+      ...(privateKey === undefined ? {} : { private_key: at(privateKey) }),
+    },
+    results: { ...config.results, directory: at(config.results.directory) },
+    diagnostics: {
+      ...(keylog === undefined ? {} : { keylog: at(keylog) }),
+      ...(qlog === undefined ? {} : { qlog: at(qlog) }),
+      ...(capture === undefined ? {} : { capture: at(capture) }),
+    },
+  }
+}
