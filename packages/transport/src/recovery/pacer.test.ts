@@ -1,0 +1,121 @@
+/** Pacing: bursts, rates over time, and trains. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Pacer } from './pacer.ts'
+
+const MTU = 1_200
+const MEGABYTE = 1_000_000
+
+/** Sends all that is allowed until `endUs`, waking at `nextSendUs` rounded up to `tickUs`; returns bytes per call time. */
+function drive(pacer: Pacer, rate: number, windowBytes: number, endUs: number, tickUs: number): [number, number][] {
+  const sent: [number, number][] = []
+  let nowUs = 0
+  while (nowUs <= endUs) {
+    let bytes = 0
+    while (pacer.budgetBytes(nowUs, rate, windowBytes) >= MTU) {
+      pacer.onSent(MTU, nowUs)
+      bytes += MTU
+    }
+    if (bytes > 0) sent.push([nowUs, bytes])
+    const nextUs = pacer.nextSendUs(nowUs, rate, windowBytes)
+    assert.ok(nextUs > nowUs && Number.isFinite(nextUs), `a wake time after ${nowUs}, got ${nextUs}`)
+    nowUs = Math.ceil(nextUs / tickUs) * tickUs
+  }
+  return sent
+}
+
+test('the first burst is ten packets, the initial window', () => {
+  const pacer = new Pacer(MTU)
+  let packets = 0
+  while (pacer.budgetBytes(0, 36_000, 12_000) >= MTU) {
+    pacer.onSent(MTU, 0)
+    packets += 1
+  }
+  assert.equal(packets, 10)
+})
+
+test('without a rate only the window limits', () => {
+  const pacer = new Pacer(MTU)
+  pacer.onSent(50_000, 0)
+  assert.equal(pacer.budgetBytes(0, 0, 77_000), 77_000)
+  assert.equal(pacer.nextSendUs(0, 0, 77_000), 0)
+})
+
+for (const [mbps, tickUs] of [
+  [1, 1],
+  [8, 1_000],
+  [100, 1_000],
+  [1_000, 1_000],
+  [8_000, 1_000],
+] as const)
+  test(`at ${mbps} Mbit/s and timers of ${tickUs} us the rate is met and never exceeded`, () => {
+    const rate = (mbps * MEGABYTE) / 8
+    const windowBytes = rate / 10
+    const sent = drive(new Pacer(MTU), rate, windowBytes, 2_000_000, tickUs)
+    const total = sent.reduce((sum, [, bytes]) => sum + bytes, 0)
+    const burstBytes = Math.max(...sent.map(([, bytes]) => bytes))
+    const allowedBurst = Math.max(10 * MTU, Math.min(rate / 500, 65_536), rate / 1_000) + 1
+    assert.ok(burstBytes <= allowedBurst, `burst ${burstBytes} over ${allowedBurst}`)
+    assert.ok(total <= allowedBurst + rate * 2, `${total} bytes in 2 s`)
+    assert.ok(total >= 0.97 * rate * 2, `only ${total} of ${rate * 2} bytes in 2 s`)
+  })
+
+test('at 500 Mbit/s trains hold a millisecond, not single packets', () => {
+  const rate = 62.5 * MEGABYTE
+  const sent = drive(new Pacer(MTU), rate, rate / 10, 200_000, 1)
+  const trains = sent.slice(1).map(([, bytes]) => bytes)
+  assert.ok(Math.min(...trains) >= 26 * MTU, `smallest train ${Math.min(...trains)}`)
+})
+
+test('an idle time saves up one burst, not more', () => {
+  const pacer = new Pacer(MTU)
+  const rate = MEGABYTE
+  drive(pacer, rate, 100_000, 10_000, 1_000)
+  assert.equal(pacer.budgetBytes(60_000_000, rate, 100_000), 10 * MTU)
+})
+
+test('a probe sent without budget is paid for before the next train', () => {
+  const pacer = new Pacer(MTU)
+  const rate = MEGABYTE
+  while (pacer.budgetBytes(0, rate, 100_000) >= MTU) pacer.onSent(MTU, 0)
+  const usualUs = pacer.nextSendUs(0, rate, 100_000)
+  pacer.onSent(MTU, 0)
+  assert.equal(pacer.nextSendUs(0, rate, 100_000) - usualUs, MTU)
+})
+
+test('over any span no more than one burst plus rate times span is released', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(5_000), fc.boolean()), { minLength: 1, maxLength: 200 }),
+      fc.integer({ min: 1_000, max: 500 * MEGABYTE }),
+      (steps, rate) => {
+        const pacer = new Pacer(MTU)
+        const windowBytes = 10 * MEGABYTE
+        const burstBytes = Math.max(10 * MTU, Math.min(rate / 500, 65_536), rate / 1_000)
+        let nowUs = 0
+        const sent: [number, number][] = []
+        for (const [pauseUs, isGreedy] of steps) {
+          nowUs += pauseUs
+          let bytes = 0
+          let budget = pacer.budgetBytes(nowUs, rate, windowBytes)
+          while (budget >= MTU && (isGreedy || bytes === 0)) {
+            pacer.onSent(MTU, nowUs)
+            bytes += MTU
+            budget = pacer.budgetBytes(nowUs, rate, windowBytes)
+          }
+          sent.push([nowUs, bytes])
+        }
+        for (let i = 0; i < sent.length; i += 1) {
+          let bytes = 0
+          for (let j = i; j < sent.length; j += 1) {
+            bytes += sent[j]?.[1] ?? 0
+            const spanUs = (sent[j]?.[0] ?? 0) - (sent[i]?.[0] ?? 0)
+            assert.ok(bytes <= burstBytes + (rate * spanUs) / 1e6 + 1, `${bytes} bytes in ${spanUs} us`)
+          }
+        }
+      },
+    ),
+    { numRuns: 60 },
+  )
+})

@@ -1,0 +1,99 @@
+/** Spreads packets over time (RFC 9002 §7.7): a token bucket that releases whole trains instead of single packets. */
+import type { Micros } from '../ports/datagrams.ts'
+
+/** Timers of the drivers tick in milliseconds; what one tick may carry must fit into the bucket. */
+const TICK_US = 1_000
+/** A late tick is made up for by the next one. */
+const BURST_TICKS = 2
+/** One train of the datagram port is at most this long; larger bursts are for rates that need them in one tick. */
+const TRAIN_BYTES_MAX = 65_536
+/** RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window", i.e. ten datagrams. */
+const BURST_PACKETS = 10
+
+/**
+ * Over any span the bytes released are at most one burst plus rate x span. Packets that must not wait (probes, ACK-only
+ * packets) are sent without asking; if they count as in flight they are reported too and paid for later.
+ *
+ * Rates are bytes per second; 0 = unpaced. `now` never goes back.
+ */
+export class Pacer {
+  #mtuBytes: number
+  #tokenBytes: number
+  #refilledAtUs: Micros
+  /** A train has been released and may go on until the bucket is empty. */
+  #isReleasing: boolean
+
+  constructor(mtuBytes: number) {
+    this.#mtuBytes = mtuBytes
+    this.#tokenBytes = BURST_PACKETS * mtuBytes
+    this.#refilledAtUs = -1
+    this.#isReleasing = true
+  }
+
+  /** A packet that counts as in flight was sent. */
+  onSent(bytes: number, _nowUs: Micros): void {
+    // Debt is bounded, so that a series of probes does not silence the path.
+    this.#tokenBytes = Math.max(this.#tokenBytes - bytes, -TRAIN_BYTES_MAX)
+    if (this.#tokenBytes < this.#mtuBytes) this.#isReleasing = false
+  }
+
+  /**
+   * Bytes that may leave now; 0 = wait until `nextSendUs`. May be asked once per train or before each packet: a train
+   * once begun may use the bucket up.
+   */
+  budgetBytes(nowUs: Micros, rateBytesPerSecond: number, windowBytes: number): number {
+    if (rateBytesPerSecond <= 0) return windowBytes
+    this.#refill(nowUs, rateBytesPerSecond, windowBytes)
+    if (!this.#isReleasing) {
+      if (this.#tokenBytes < this.#trainBytes(rateBytesPerSecond, windowBytes)) return 0
+      this.#isReleasing = true
+    }
+    return Math.floor(this.#tokenBytes)
+  }
+
+  /** When `budgetBytes` will be positive: `nowUs` if it is already. Never infinite for a positive rate. */
+  nextSendUs(nowUs: Micros, rateBytesPerSecond: number, windowBytes: number): Micros {
+    if (rateBytesPerSecond <= 0 || this.#isReleasing) return nowUs
+    this.#refill(nowUs, rateBytesPerSecond, windowBytes)
+    const missingBytes = this.#trainBytes(rateBytesPerSecond, windowBytes) - this.#tokenBytes
+    return missingBytes <= 0 ? nowUs : Math.ceil(nowUs + (missingBytes * 1e6) / rateBytesPerSecond)
+  }
+
+  onMtuChanged(mtuBytes: number): void {
+    this.#mtuBytes = mtuBytes
+    if (this.#tokenBytes < mtuBytes) this.#isReleasing = false
+  }
+
+  /** Starts anew with a full bucket: the path leads elsewhere now (RFC 9000 §9.4). */
+  reset(mtuBytes: number): void {
+    this.#mtuBytes = mtuBytes
+    this.#tokenBytes = BURST_PACKETS * mtuBytes
+    this.#refilledAtUs = -1
+    this.#isReleasing = true
+  }
+
+  /** What the bucket holds: ten packets or two ticks' worth, but beyond one train only what a single tick needs. */
+  #capacityBytes(rate: number, windowBytes: number): number {
+    const tickBytes = (rate * TICK_US) / 1e6
+    const burstBytes = Math.max(
+      BURST_PACKETS * this.#mtuBytes,
+      Math.min(BURST_TICKS * tickBytes, TRAIN_BYTES_MAX),
+      tickBytes,
+    )
+    return Math.max(2 * this.#mtuBytes, Math.min(burstBytes, windowBytes))
+  }
+
+  /** What must have gathered before the next train leaves: one tick's worth, so that a timer wakes for more than one packet. */
+  #trainBytes(rate: number, windowBytes: number): number {
+    const tickBytes = Math.min((rate * TICK_US) / 1e6, TRAIN_BYTES_MAX)
+    return Math.max(this.#mtuBytes, Math.min(tickBytes, this.#capacityBytes(rate, windowBytes) / 2))
+  }
+
+  #refill(nowUs: Micros, rate: number, windowBytes: number): void {
+    const capacityBytes = this.#capacityBytes(rate, windowBytes)
+    const elapsedUs = this.#refilledAtUs < 0 ? 0 : nowUs - this.#refilledAtUs
+    this.#refilledAtUs = nowUs
+    if (elapsedUs > 0) this.#tokenBytes += (elapsedUs * rate) / 1e6
+    if (this.#tokenBytes > capacityBytes) this.#tokenBytes = capacityBytes
+  }
+}
