@@ -34,13 +34,7 @@ export interface CongestionController {
   /** After all packets of one ACK frame were reported: here the window grows. */
   onAckFinished(inFlightBytes: number, rtt: RttEstimator, nowUs: Micros): void
   /** Packets were lost or ECN-CE counts grew. `sentAtUs` is when the newest of these packets was sent. */
-  onCongestion(
-    sentAtUs: Micros,
-    lostBytes: number,
-    kind: CongestionSignal,
-    inFlightBytes: number,
-    nowUs: Micros,
-  ): void
+  onCongestion(sentAtUs: Micros, lostBytes: number, kind: CongestionSignal, inFlightBytes: number, nowUs: Micros): void
   /** RFC 9002 §7.6.2. Call after `onCongestion` for the same losses. */
   onPersistentCongestion(nowUs: Micros): void
   /** A packet reported as lost was acknowledged after all. Controllers without undo do not have this. */

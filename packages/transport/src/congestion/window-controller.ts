@@ -160,7 +160,9 @@ export class WindowController implements CongestionController {
 
   /** RFC 9438 §4.9.2: once all losses behind the last reduction prove spurious, the reduction is undone. */
   onSpuriousLoss(bytes: number, sentAtUs: Micros, _nowUs: Micros): void {
-    if (this.#undoLostBytes < 0 || sentAtUs > this.#recoveryBeganUs) return
+    if (this.#undoLostBytes < 0) return
+    const isOfLastReduction = sentAtUs > this.#undoRecoveryBeganUs && sentAtUs <= this.#recoveryBeganUs
+    if (!isOfLastReduction) return
     this.#undoLostBytes -= bytes
     if (this.#undoLostBytes > 0) return
     this.#undoLostBytes = -1
