@@ -1,0 +1,38 @@
+/** One request and its response as the router sees them: the port that HTTP/3 implements. */
+import type { StreamStats } from '@quicether/transport'
+
+/** Field lines in order; names in lower case. */
+export type HeaderList = readonly (readonly [string, string])[]
+
+/** What the client asks for. */
+export interface ExchangeRequest {
+  readonly streamId: number
+  readonly method: string
+  /** `:path`, query included. */
+  readonly path: string
+  readonly authority: string
+  readonly headers: HeaderList
+  /** Owned chunks in order. Ends at the end of the request, throws when the client resets the stream or goes away. */
+  readonly body: AsyncIterable<Uint8Array>
+  /** Aborted when the client resets or stops the stream, or the connection ends, before the exchange is complete. */
+  readonly signal: AbortSignal
+  /** When the stream opened, in monotonic milliseconds. */
+  readonly openedAtMs: number
+}
+
+/** What the router answers. */
+export interface ExchangeResponse {
+  /** Sends the response head. Call once, before `write` and `end`. */
+  head(status: number, headers: HeaderList): Promise<void>
+  /** Resolves when the transport takes more: awaiting it carries the client's backpressure to the service. */
+  write(chunk: Uint8Array): Promise<void>
+  /** Ends the response. Resolves when everything is handed over, or acknowledged where the transport tells. */
+  end(trailers?: HeaderList): Promise<void>
+  /** Abandons the stream after `head`; the client sees an error, not a short body. */
+  abort(reason: string): void
+  /** Counters of the stream as long as the transport knows it. */
+  stats(): StreamStats | undefined
+}
+
+/** Answers one request; settles when the exchange is over. Never rejects. */
+export type ExchangeHandler = (request: ExchangeRequest, response: ExchangeResponse) => Promise<void>

@@ -1,0 +1,224 @@
+/** Gathers the metrics of all connections and streams of one run and takes snapshots of them. */
+import type { StreamStats } from '@quicether/transport'
+import { type ConnectionCounters, type ConnectionInfo, ConnectionMetrics } from './connection-metrics.ts'
+import { Distribution, round } from './distribution.ts'
+import type { MetricsDocument, ReportReason, Totals } from './document.ts'
+import { ErrorLog, type ErrorScope } from './error-log.ts'
+import { type StreamInfo, StreamMetrics, type StreamOutcome } from './stream-metrics.ts'
+import { TypeTotals } from './type-totals.ts'
+
+export interface CollectorOptions {
+  readonly runId: string
+  /** Address and port served, for the report. */
+  readonly listen: string
+  /** Finished streams kept with all detail. */
+  readonly streamsKept: number
+  /** Closed connections kept with all detail. */
+  readonly connectionsKept?: number
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number
+}
+
+/** Numbers for a live view. */
+export interface LiveCounts {
+  readonly connectionsOpen: number
+  readonly connections: number
+  readonly streamsOpen: number
+  readonly streams: number
+  readonly failed: number
+  readonly requestBytes: number
+  readonly responseBytes: number
+  readonly byType: readonly { readonly type: string; readonly open: number; readonly streams: number; readonly bytes: number }[]
+}
+
+/** One per run. Memory is bounded by the streams and connections kept plus those that are open. */
+export class MetricsCollector {
+  readonly #options: CollectorOptions
+  readonly #startedAt = new Date()
+  readonly #startedMs: number
+  readonly #openConnections = new Set<ConnectionMetrics>()
+  readonly #closedConnections: ConnectionMetrics[] = []
+  readonly #openStreams = new Map<StreamMetrics, ConnectionMetrics>()
+  readonly #endedStreams: StreamMetrics[] = []
+  readonly #types = new Map<string, TypeTotals>()
+  readonly #errors = new ErrorLog()
+  readonly #establishment = new Distribution()
+  readonly #streamEstablishment = new Distribution()
+  readonly #quicLatency = new Distribution()
+  readonly #httpLatency = new Distribution()
+  readonly #closedCounters = { bytesSent: 0, bytesReceived: 0, packetsSent: 0, packetsReceived: 0, packetsLost: 0 }
+  #connections = 0
+  #streams = 0
+  #streamsFailed = 0
+  #streamsOpenMax = 0
+  #firstStreamMs = Number.NaN
+  #lastStreamMs = Number.NaN
+
+  constructor(options: CollectorOptions) {
+    this.#options = options
+    this.#startedMs = options.nowMs()
+  }
+
+  openConnection(remote: string, readCounters: () => ConnectionCounters | undefined): ConnectionMetrics {
+    const info: ConnectionInfo = { id: ++this.#connections, remote, openedAtMs: this.#options.nowMs() }
+    const connection = new ConnectionMetrics(info, readCounters)
+    this.#openConnections.add(connection)
+    return connection
+  }
+
+  onConnected(connection: ConnectionMetrics, connected: Parameters<ConnectionMetrics['onConnected']>[0]): void {
+    connection.onConnected(connected)
+    this.#establishment.add(connected.establishmentMs)
+  }
+
+  /** `error` names the failure when the connection did not end in an ordinary way. */
+  closeConnection(connection: ConnectionMetrics, reason: string, error?: { readonly kind: string }): void {
+    if (!this.#openConnections.delete(connection)) return
+    connection.onClosed(reason, this.#options.nowMs())
+    if (error !== undefined) this.addError('connection', error.kind, reason, connection)
+    const counters = connection.counters()
+    this.#closedCounters.bytesSent += counters.bytesSent
+    this.#closedCounters.bytesReceived += counters.bytesReceived
+    this.#closedCounters.packetsSent += counters.packetsSent
+    this.#closedCounters.packetsReceived += counters.packetsReceived
+    this.#closedCounters.packetsLost += counters.packetsLost
+    this.#closedConnections.push(connection)
+    if (this.#closedConnections.length > (this.#options.connectionsKept ?? 500)) this.#closedConnections.shift()
+  }
+
+  openStream(connection: ConnectionMetrics, info: Omit<StreamInfo, 'connectionId'>, readStats: () => StreamStats | undefined): StreamMetrics {
+    const stream = new StreamMetrics({ ...info, connectionId: connection.info.id }, readStats)
+    this.#streams++
+    this.#openStreams.set(stream, connection)
+    this.#streamsOpenMax = Math.max(this.#streamsOpenMax, this.#openStreams.size)
+    const nowMs = this.#options.nowMs()
+    if (Number.isNaN(this.#firstStreamMs)) this.#firstStreamMs = nowMs
+    this.#lastStreamMs = nowMs
+    this.#totalsOf(stream).open++
+    connection.onStreamOpened()
+    return stream
+  }
+
+  /** Only the first end counts. */
+  endStream(stream: StreamMetrics, outcome: StreamOutcome, error?: string): void {
+    const connection = this.#openStreams.get(stream)
+    if (connection === undefined) return
+    this.#openStreams.delete(stream)
+    const nowMs = this.#options.nowMs()
+    stream.onEnded(outcome, nowMs, error)
+    connection.onStreamEnded(stream.establishmentMs())
+    addKnown(this.#streamEstablishment, stream.establishmentMs())
+    addKnown(this.#quicLatency, stream.quicLatencyMs())
+    addKnown(this.#httpLatency, stream.httpLatencyMs())
+    if (outcome !== 'completed') this.#streamsFailed++
+    const totals = this.#totalsOf(stream)
+    totals.open--
+    totals.add(stream.document(nowMs))
+    this.#endedStreams.push(stream)
+    if (this.#endedStreams.length > this.#options.streamsKept) this.#endedStreams.shift()
+  }
+
+  addError(scope: ErrorScope, kind: string, message: string, connection?: ConnectionMetrics): void {
+    this.#errors.add(scope, kind, message)
+    connection?.onError()
+  }
+
+  live(): LiveCounts {
+    let requestBytes = 0
+    let responseBytes = 0
+    const open = new Map<string, number>()
+    const nowMs = this.#options.nowMs()
+    for (const stream of this.#openStreams.keys()) {
+      const { requestBytes: up, responseBytes: down } = stream.document(nowMs)
+      requestBytes += up
+      responseBytes += down
+      open.set(stream.info.type, (open.get(stream.info.type) ?? 0) + up + down)
+    }
+    const byType = [...this.#types.values()].map((totals) => {
+      const summary = totals.summary()
+      requestBytes += summary.requestBytes
+      responseBytes += summary.responseBytes
+      const bytes = summary.requestBytes + summary.responseBytes + (open.get(summary.type) ?? 0)
+      return { type: summary.type, open: totals.open, streams: summary.streams + totals.open, bytes }
+    })
+    return {
+      connectionsOpen: this.#openConnections.size,
+      connections: this.#connections,
+      streamsOpen: this.#openStreams.size,
+      streams: this.#streams,
+      failed: this.#streamsFailed,
+      requestBytes,
+      responseBytes,
+      byType,
+    }
+  }
+
+  snapshot(reason: ReportReason): MetricsDocument {
+    const nowMs = this.#options.nowMs()
+    const connections = [...this.#closedConnections, ...this.#openConnections].map((c) => c.document(nowMs))
+    const streams = [...this.#endedStreams, ...this.#openStreams.keys()].map((s) => s.document(nowMs))
+    return {
+      schema: 'quicether/quic-metrics',
+      schemaVersion: 1,
+      run: {
+        id: this.#options.runId,
+        startedAt: this.#startedAt.toISOString(),
+        writtenAt: new Date().toISOString(),
+        uptimeSeconds: round((nowMs - this.#startedMs) / 1000),
+        reason,
+        nodeVersion: process.version,
+        listen: this.#options.listen,
+      },
+      totals: this.#totals(),
+      types: [...this.#types.values()].map((totals) => totals.summary()),
+      connections,
+      connectionsOmitted: this.#connections - connections.length,
+      streams,
+      streamsOmitted: this.#streams - streams.length,
+      errors: this.#errors.entries(),
+    }
+  }
+
+  #totals(): Totals {
+    const sum = { ...this.#closedCounters }
+    for (const connection of this.#openConnections) {
+      const counters = connection.counters()
+      sum.bytesSent += counters.bytesSent
+      sum.bytesReceived += counters.bytesReceived
+      sum.packetsSent += counters.packetsSent
+      sum.packetsReceived += counters.packetsReceived
+      sum.packetsLost += counters.packetsLost
+    }
+    const spanMs = this.#lastStreamMs - this.#firstStreamMs
+    return {
+      connections: this.#connections,
+      connectionsOpen: this.#openConnections.size,
+      streams: this.#streams,
+      streamsOpen: this.#openStreams.size,
+      streamsFailed: this.#streamsFailed,
+      maxConcurrentStreams: this.#streamsOpenMax,
+      streamRatePerSecond: spanMs > 0 ? round(((this.#streams - 1) * 1000) / spanMs) : 0,
+      ...sum,
+      lossRatio: sum.packetsSent === 0 ? 0 : Math.min(1, sum.packetsLost / sum.packetsSent),
+      establishmentMs: this.#establishment.summary() ?? null,
+      streamEstablishmentMs: this.#streamEstablishment.summary() ?? null,
+      quicLatencyMs: this.#quicLatency.summary() ?? null,
+      httpLatencyMs: this.#httpLatency.summary() ?? null,
+      errors: this.#errors.count(),
+    }
+  }
+
+  #totalsOf(stream: StreamMetrics): TypeTotals {
+    const { type, kind } = stream.info
+    let totals = this.#types.get(type)
+    if (totals === undefined) {
+      totals = new TypeTotals(type, kind)
+      this.#types.set(type, totals)
+    }
+    return totals
+  }
+}
+
+function addKnown(distribution: Distribution, value: number | undefined): void {
+  if (value !== undefined) distribution.add(value)
+}
