@@ -11,6 +11,10 @@ export interface BoundedFileOptions {
   readonly mode?: number
   /** Continue an existing file instead of replacing it; several processes may then share it. */
   readonly append?: boolean
+  /** Fail instead of replacing an existing file. */
+  readonly exclusive?: boolean
+  /** Granularity of buffering; small for many files at once. */
+  readonly chunkBytes?: number
   /** Bytes may wait this long before they are handed to the disk. */
   readonly flushDelayMs?: number
   /** Told once when the file had to be given up. */
@@ -19,9 +23,13 @@ export interface BoundedFileOptions {
   readonly onExit?: () => void
 }
 
-export const boundedFileDefaults = { bufferBytesMax: 16 * 1024 * 1024, mode: 0o600, flushDelayMs: 50 } as const
+export const boundedFileDefaults = {
+  bufferBytesMax: 16 * 1024 * 1024,
+  mode: 0o600,
+  flushDelayMs: 50,
+  chunkBytes: 64 * 1024,
+} as const
 
-const CHUNK_BYTES = 64 * 1024
 const SPARE_CHUNKS_MAX = 8
 const RETRY_DELAY_MS = 10
 
@@ -42,6 +50,7 @@ export class BoundedFile {
   readonly #what: string
   readonly #bufferBytesMax: number
   readonly #flushDelayMs: number
+  readonly #chunkBytes: number
   readonly #onWarning: (message: string) => void
   readonly #onExit: (() => void) | undefined
   readonly #queue: Chunk[] = []
@@ -49,7 +58,7 @@ export class BoundedFile {
   #fd: number
   /** -1 = the file has no positions of its own: a pipe, a device or an appended file. */
   #position: number
-  #current: Chunk = { bytes: Buffer.allocUnsafeSlow(CHUNK_BYTES), used: 0 }
+  #current: Chunk
   #bufferedBytes = 0
   #headWritten = 0
   #isWriting = false
@@ -64,11 +73,14 @@ export class BoundedFile {
     this.#what = options.what
     this.#bufferBytesMax = options.bufferBytesMax ?? boundedFileDefaults.bufferBytesMax
     this.#flushDelayMs = options.flushDelayMs ?? boundedFileDefaults.flushDelayMs
+    this.#chunkBytes = options.chunkBytes ?? boundedFileDefaults.chunkBytes
+    this.#current = { bytes: Buffer.allocUnsafeSlow(this.#chunkBytes), used: 0 }
     this.#onWarning = options.onWarning ?? ((message) => process.emitWarning(message))
     this.#onExit = options.onExit
     const isAppend = options.append ?? false
+    const flags = isAppend ? 'a' : options.exclusive ? 'wx' : 'w'
     try {
-      this.#fd = openSync(options.path, isAppend ? 'a' : 'w', options.mode ?? boundedFileDefaults.mode)
+      this.#fd = openSync(options.path, flags, options.mode ?? boundedFileDefaults.mode)
     } catch (error) {
       const reason = describeError(error)
       throw new Error(`cannot open ${this.#what} file ${this.path}: ${reason}; choose a writable path`, {
@@ -186,8 +198,8 @@ export class BoundedFile {
   /** Moves the current chunk to the queue and starts one with room for `length`. */
   #seal(length: number): void {
     if (this.#current.used > 0) this.#queue.push(this.#current)
-    const spare = length <= CHUNK_BYTES ? this.#spare.pop() : undefined
-    this.#current = { bytes: spare ?? Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, length)), used: 0 }
+    const spare = length <= this.#chunkBytes ? this.#spare.pop() : undefined
+    this.#current = { bytes: spare ?? Buffer.allocUnsafeSlow(Math.max(this.#chunkBytes, length)), used: 0 }
     if (this.#queue.length > 0) this.#pump()
   }
 
@@ -230,7 +242,7 @@ export class BoundedFile {
     this.#headWritten = 0
     this.#queue.shift()
     this.#bufferedBytes -= chunk.used
-    if (chunk.bytes.length === CHUNK_BYTES && this.#spare.length < SPARE_CHUNKS_MAX) this.#spare.push(chunk.bytes)
+    if (chunk.bytes.length === this.#chunkBytes && this.#spare.length < SPARE_CHUNKS_MAX) this.#spare.push(chunk.bytes)
   }
 
   /** Gives the file up: nothing more is buffered or written, the program goes on. */
