@@ -1,0 +1,140 @@
+/** The implementations of the matrix: how each is installed, started and what it cannot do. */
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { ClientSpec, ServerSpec } from './spec.ts'
+
+const run = promisify(execFile)
+export const interopRoot = fileURLToPath(new URL('.', import.meta.url))
+export const repositoryRoot = fileURLToPath(new URL('../../', import.meta.url))
+const peersRoot = join(repositoryRoot, '.cache', 'peers')
+const python = join(peersRoot, 'aioquic', 'bin', 'python')
+
+/** What a peer can be asked for; a cell that needs more is reported as unsupported, with this reason. */
+export interface Lacks {
+  /** Start with a version that no server knows. */
+  readonly reservedVersion?: string
+  /** Upgrade from version 1 to 2 by compatible version negotiation (RFC 9368). */
+  readonly compatibleVersions?: string
+  readonly chooseCipher?: string
+  readonly migration?: string
+}
+
+export interface Peer {
+  readonly name: string
+  /** Bytes by which this server is known to pass three times the bytes received, with the reason; ours has none. */
+  readonly amplificationSlack?: { readonly bytes: number; readonly reason: string }
+  readonly clientLacks: Lacks
+  readonly serverLacks: Lacks
+  /** Makes the peer ready to run; returns its version. Throws what is missing and how to get it. */
+  install(): Promise<string>
+  command(spec: ClientSpec | ServerSpec): readonly string[]
+}
+
+const AIOQUIC = 'aioquic==1.7.2'
+
+async function installAioquic(): Promise<string> {
+  await mkdir(peersRoot, { recursive: true })
+  const stamp = join(peersRoot, 'aioquic', '.installed')
+  if (!existsSync(stamp) || (await readFile(stamp, 'utf8')) !== AIOQUIC) {
+    await runOrExplain(
+      'python3',
+      ['-m', 'venv', join(peersRoot, 'aioquic')],
+      'Python 3.11 or newer with its venv module',
+    )
+    await runOrExplain(python, ['-m', 'pip', 'install', '--quiet', AIOQUIC], `the PyPI package ${AIOQUIC}`)
+    await writeFile(stamp, AIOQUIC)
+  }
+  const { stdout } = await run(python, ['-c', 'import aioquic; print(aioquic.__version__)'])
+  return stdout.trim()
+}
+
+const quicgoSources = ['go.mod', 'go.sum', 'main.go', 'client.go', 'server.go', 'body.go']
+
+async function installQuicgo(): Promise<string> {
+  await mkdir(peersRoot, { recursive: true })
+  const folder = join(interopRoot, 'peers', 'quicgo')
+  const hash = createHash('sha256')
+  for (const file of quicgoSources) hash.update(await readFile(join(folder, file)))
+  const digest = hash.digest('hex')
+  const binary = join(peersRoot, 'quicgo')
+  const stamp = join(peersRoot, 'quicgo.sha256')
+  if (!existsSync(binary) || !existsSync(stamp) || (await readFile(stamp, 'utf8')) !== digest) {
+    const args = ['build', '-trimpath', '-buildvcs=false', '-o', binary, '.']
+    await runOrExplain('go', args, 'Go 1.26 or newer and its module proxy', folder, { CGO_ENABLED: '0' })
+    await writeFile(stamp, digest)
+  }
+  const { stdout } = await run(binary, ['--version'])
+  return stdout.trim()
+}
+
+async function runOrExplain(
+  command: string,
+  args: readonly string[],
+  needs: string,
+  cwd = repositoryRoot,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  try {
+    await run(command, [...args], { cwd, env: { ...process.env, ...environment }, timeout: 300_000 })
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error)
+    throw new Error(`${command} ${args.join(' ')}: ${said.trim()}\nThis step needs ${needs}; install it and run again.`)
+  }
+}
+
+/** Makes fresh test certificates in `folder`. aioquic must be installed: its cryptography library is used. */
+export async function makeCertificates(folder: string): Promise<void> {
+  await run(python, [join(interopRoot, 'peers', 'certificates.py'), folder])
+}
+
+const aioquic: Peer = {
+  name: 'aioquic',
+  clientLacks: {},
+  serverLacks: {},
+  install: installAioquic,
+  command: (spec) => [python, join(interopRoot, 'peers', `aioquic_${spec.role}.py`), JSON.stringify(spec)],
+}
+
+const quicgo: Peer = {
+  name: 'quic-go',
+  amplificationSlack: {
+    bytes: 1452,
+    reason:
+      'quic-go looks at the limit before it sends a datagram, not at its size: it passes the limit by up to one datagram',
+  },
+  clientLacks: {
+    reservedVersion: 'quic-go refuses to start with a version that it does not know',
+    compatibleVersions: 'quic-go has no compatible version negotiation (RFC 9368)',
+    chooseCipher: 'Go offers no choice of TLS 1.3 cipher suites',
+  },
+  serverLacks: {
+    compatibleVersions: 'quic-go has no compatible version negotiation (RFC 9368)',
+    chooseCipher: 'Go offers no choice of TLS 1.3 cipher suites',
+  },
+  install: installQuicgo,
+  command: (spec) => [join(peersRoot, 'quicgo'), JSON.stringify(spec)],
+}
+
+async function ourVersion(): Promise<string> {
+  const manifest: unknown = JSON.parse(await readFile(join(repositoryRoot, 'packages', 'net', 'package.json'), 'utf8'))
+  const version = manifest !== null && typeof manifest === 'object' && 'version' in manifest ? manifest.version : ''
+  const { stdout } = await run('git', ['rev-parse', '--short', 'HEAD'], { cwd: repositoryRoot }).catch(() => ({
+    stdout: '',
+  }))
+  return `${version}${stdout === '' ? '' : ` (${stdout.trim()})`}`
+}
+
+const quicether: Peer = {
+  name: 'quicether',
+  clientLacks: {},
+  serverLacks: {},
+  install: ourVersion,
+  command: (spec) => [process.execPath, join(interopRoot, 'ours.ts'), JSON.stringify(spec)],
+}
+
+export const peers: Readonly<Record<string, Peer>> = { aioquic, 'quic-go': quicgo, quicether }
