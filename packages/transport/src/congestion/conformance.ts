@@ -123,6 +123,33 @@ function windowBounds(name: string, make: (mtuBytes: number) => CongestionContro
     assert.equal(sender.controller.windowBytes, 4 * MTU)
     assert.equal(sender.controller.state(), 'slow_start')
   })
+
+  test(`${name}: after persistent congestion late acknowledgments of older packets open the window again`, () => {
+    const sender = new Sender(make(MTU))
+    const sentAtUs = sender.nowUs
+    sender.fill()
+    sender.nowUs += RTT_US
+    sender.lose(2, sentAtUs)
+    sender.controller.onPersistentCongestion(sender.nowUs)
+    sender.ack(2, sentAtUs)
+    assert.equal(sender.controller.windowBytes, 4 * MTU)
+  })
+
+  test(`${name}: slow start ends at the threshold, the rest of the acknowledgment counts as avoidance`, () => {
+    const sender = new Sender(make(MTU))
+    sender.lose(0, sender.nowUs)
+    const threshold = sender.controller.slowStartThresholdBytes
+    sender.controller.onPersistentCongestion(sender.nowUs)
+    let window = sender.controller.windowBytes
+    while (window < threshold) {
+      assert.equal(sender.controller.state(), 'slow_start')
+      sender.nowUs += 1
+      sender.round(Infinity, 1_000)
+      window = sender.controller.windowBytes
+    }
+    assert.ok(window > threshold && window <= threshold + MTU, `${window} for a threshold of ${threshold}`)
+    assert.equal(sender.controller.state(), 'congestion_avoidance')
+  })
 }
 
 function growth(name: string, make: (mtuBytes: number) => CongestionController): void {
@@ -293,6 +320,7 @@ function changesOfPath(name: string, make: (mtuBytes: number) => CongestionContr
     used.lose(0, used.nowUs)
     used.nowUs += 1
     for (let i = 0; i < 6; i += 1) used.round()
+    used.fill()
     used.controller.reset(MTU)
     const again = new Sender(used.controller)
     const fresh = new Sender(make(MTU))
@@ -302,8 +330,8 @@ function changesOfPath(name: string, make: (mtuBytes: number) => CongestionContr
       assert.equal(again.controller.windowBytes, fresh.controller.windowBytes)
       assert.equal(again.controller.slowStartThresholdBytes, fresh.controller.slowStartThresholdBytes)
       assert.equal(again.controller.state(), fresh.controller.state())
-      again.round()
-      fresh.round()
+      again.round(i === 0 ? 2 : Infinity)
+      fresh.round(i === 0 ? 2 : Infinity)
       if (i === 4) {
         again.lose(0, again.nowUs)
         fresh.lose(0, fresh.nowUs)

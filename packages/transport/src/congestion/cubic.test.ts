@@ -83,6 +83,26 @@ test('CUBIC: the window follows W_cubic one round trip ahead, concave and convex
   }
 })
 
+test('CUBIC: each acknowledgment adds its share of what W_cubic reaches one round trip later', () => {
+  const sender = new Greedy(100_000, 1_000)
+  sender.lose()
+  sender.step(1_000, MTU)
+  const before = sender.controller.windowBytes
+  assert.ok(before - 700 * MTU < 2, 'the stage begins with this acknowledgment, on the line of Reno')
+  sender.step(50_000, 70 * MTU)
+  const target = (C * (0.15 - Math.cbrt(300 / C)) ** 3 + 1_000) * MTU
+  near(sender.controller.windowBytes - before, ((target - before) * 70 * MTU) / before, 0.01)
+})
+
+test('CUBIC: after a long time without acknowledgments the window grows by half at most', () => {
+  const sender = new Greedy(100_000, 1_000)
+  sender.lose()
+  sender.step(1_000, MTU)
+  const before = sender.controller.windowBytes
+  sender.step(60_000_000, before)
+  near(sender.controller.windowBytes, 1.5 * before, 0.000_01)
+})
+
 test('CUBIC: a short path grows like Reno with alpha 0.53 up to the old window, with 1 beyond', () => {
   // 50 segments at 10 ms: Reno needs 15/0.53 round trips = 0.28 s for what the cubic curve needs K = 3.3 s.
   const sender = new Greedy(10_000, 50)
@@ -149,9 +169,12 @@ test('CUBIC: time in which the application sends little does not count on the cu
 test('CUBIC: after persistent congestion the curve begins at the window where slow start ends', () => {
   const sender = new Greedy(100_000, 1_000)
   sender.lose()
+  sender.run(500_000)
+  sender.controller.onCongestion(sender.nowUs, MTU, 'loss', 0, sender.nowUs)
   sender.controller.onPersistentCongestion(sender.nowUs)
   assert.equal(sender.controller.windowBytes, 2 * MTU)
-  while (sender.controller.windowBytes < 700 * MTU) sender.step(100_000, sender.controller.windowBytes)
+  while (sender.controller.windowBytes < sender.controller.slowStartThresholdBytes)
+    sender.step(100_000, sender.controller.windowBytes)
   const start = sender.controller.windowBytes
   sender.run(5_000_000)
   // K = 0: convex from the first moment, with Reno's line as the floor.
@@ -171,13 +194,16 @@ test('CUBIC: a reduction is undone when all packets behind it arrive after all',
   sender.controller.onCongestion(sentAtUs, MTU, 'loss', 0, sender.nowUs + 5)
   sender.nowUs += 10
   sender.controller.onSpuriousLoss?.(2 * MTU, sentAtUs, sender.nowUs)
+  sender.step(1_000, 7 * MTU)
   assert.ok(sender.controller.windowBytes < window, 'one packet is still missing')
   sender.controller.onSpuriousLoss?.(MTU, sentAtUs, sender.nowUs)
   assert.equal(sender.controller.windowBytes, window)
   assert.equal(sender.controller.slowStartThresholdBytes, threshold)
   // The curve goes on where it was: K and epoch are the old ones.
   const kSeconds = Math.cbrt(300 / C)
-  sender.run((kSeconds - 2) * 1e6)
+  sender.run(3_000_000)
+  near(sender.controller.windowBytes, (C * (5.1 - kSeconds) ** 3 + 1_000) * MTU, 0.005)
+  sender.run((kSeconds - 5) * 1e6)
   near(sender.controller.windowBytes, 1_000 * MTU, 0.005)
 })
 
@@ -199,6 +225,17 @@ test('CUBIC: a spurious loss of an earlier reduction does not undo a later one',
   const window = sender.controller.windowBytes
   sender.nowUs += 1
   sender.controller.onSpuriousLoss?.(MTU, firstUs, sender.nowUs)
+  assert.equal(sender.controller.windowBytes, window)
+})
+
+test('CUBIC: a window that has outgrown the old one is not cut back by an undo', () => {
+  const sender = new Greedy(10_000, 50)
+  const sentAtUs = sender.nowUs
+  sender.lose()
+  sender.run(1_000_000)
+  const window = sender.controller.windowBytes
+  assert.ok(window > 50 * MTU)
+  sender.controller.onSpuriousLoss?.(MTU, sentAtUs, sender.nowUs)
   assert.equal(sender.controller.windowBytes, window)
 })
 
@@ -230,7 +267,8 @@ test('CUBIC: any order of events keeps the window between two datagrams and 1 Gi
         if (kind === 'ecn') controller.onCongestion(nowUs - us, 0, 'ecn', 0, nowUs)
         if (kind === 'persistent') controller.onPersistentCongestion(nowUs)
         if (kind === 'spurious') controller.onSpuriousLoss?.(1_200, nowUs - us, nowUs)
-        if (kind === 'mtu') controller.onMtuChanged((mtu = 1_200 + Math.floor(share * 8_000)))
+        if (kind === 'mtu') mtu = 1_200 + Math.floor(share * 8_000)
+        if (kind === 'mtu') controller.onMtuChanged(mtu)
         assert.ok(controller.windowBytes >= 2 * mtu && controller.windowBytes <= 2 ** 30, `${controller.windowBytes}`)
         assert.ok(controller.slowStartThresholdBytes >= 2 * mtu)
         assert.ok(controller.pacingRate(sender.rtt) > 0)

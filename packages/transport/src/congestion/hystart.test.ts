@@ -125,15 +125,55 @@ test('congestion ends it until the path is reset', () => {
   assert.equal(rounds.hystart.phase, 'slow_start')
 })
 
-test('a controller on a path that queues leaves slow start without a loss', () => {
-  // 100 packets fit into the path at 50 ms; every further packet waits 0.5 ms.
-  const sender = new Sender(createCubic(MTU))
-  let rounds = 0
-  while (sender.controller.slowStartThresholdBytes === Infinity && rounds < 30) {
+/** Rounds on a path that holds 100 packets at 50 ms; every further packet waits 0.5 ms. Stops after `roundsMax`. */
+function fillQueue(sender: Sender, roundsMax: number): void {
+  for (let i = 0; i < roundsMax && sender.controller.slowStartThresholdBytes === Infinity; i += 1) {
     const packets = sender.controller.windowBytes / MTU
+    sender.nowUs += 1
     sender.round(Infinity, 2, 50_000 + Math.max(0, packets - 100) * 500)
-    rounds += 1
   }
+}
+
+test('a controller in conservative slow start paces as in congestion avoidance', () => {
+  const sender = new Sender(createCubic(MTU))
+  const gain = (): number =>
+    (sender.controller.pacingRate(sender.rtt) * sender.rtt.smoothedUs) / 1e6 / sender.controller.windowBytes
+  const gains: number[] = []
+  while (sender.controller.slowStartThresholdBytes === Infinity) {
+    gains.push(Math.round(gain() * 100) / 100)
+    fillQueue(sender, 1)
+  }
+  assert.equal(gains[0], 2)
+  assert.equal(gains.at(-1), 1.25)
+})
+
+test('a controller that was reset leaves slow start by delay again', () => {
+  const sender = new Sender(createCubic(MTU))
+  fillQueue(sender, 30)
+  assert.notEqual(sender.controller.slowStartThresholdBytes, Infinity)
+  sender.controller.reset(MTU)
+  sender.rtt.reset()
+  sender.inFlightBytes = 0
+  fillQueue(sender, 30)
+  assert.notEqual(sender.controller.slowStartThresholdBytes, Infinity)
+})
+
+test('a later slow start goes up to the threshold, whatever the delay does', () => {
+  const sender = new Sender(createCubic(MTU))
+  for (let i = 0; i < 7; i += 1) sender.round()
+  sender.lose(0, sender.nowUs)
+  const threshold = sender.controller.slowStartThresholdBytes
+  sender.controller.onPersistentCongestion(sender.nowUs)
+  for (let i = 0; sender.controller.windowBytes < threshold; i += 1) {
+    sender.nowUs += 1
+    sender.round(Infinity, 1, 50_000 * (i + 1))
+    assert.equal(sender.controller.slowStartThresholdBytes, threshold)
+  }
+})
+
+test('a controller on a path that queues leaves slow start without a loss', () => {
+  const sender = new Sender(createCubic(MTU))
+  fillQueue(sender, 30)
   const packets = sender.controller.windowBytes / MTU
   assert.ok(packets > 150 && packets < 1_200, `left slow start at ${packets} packets`)
   const window = sender.controller.windowBytes

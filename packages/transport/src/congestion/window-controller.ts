@@ -140,7 +140,6 @@ export class WindowController implements CongestionController {
     this.#isRecovering = true
     // Acknowledgments of this frame arrived with the signal, so they must not grow the window it has just cut.
     this.#ackedBytes = 0
-    this.#hystart.finish()
     // RFC 9002 §7.2: the minimum window bounds every reduction.
     this.#thresholdBytes = Math.max(this.#law.reduce(this.#windowBytes), minimumWindowBytes(this.#mtuBytes))
     this.#windowBytes = this.#thresholdBytes
@@ -154,6 +153,7 @@ export class WindowController implements CongestionController {
     this.#isRecovering = false
     this.#undoLostBytes = -1
     this.#ackedBytes = 0
+    // RFC 9406 §4.3: HyStart++ is for the initial slow start; an undone reduction resumes that one, this does not.
     this.#hystart.finish()
     this.#law.onPersistentCongestion()
   }

@@ -123,6 +123,12 @@ test('two probe timeouts in a row end the test, so that a path that eats marks s
   assert.equal(ecn.state, 'failed')
 })
 
+test('probe timeouts before anything was sent on the path do not end the test', () => {
+  const ecn = new EcnValidator(true)
+  ecn.onPtoExpired(2)
+  assert.equal(ecn.codepointToSend(), Ecn.Ect0)
+})
+
 test('a network that marks everything CE is not believed', () => {
   const ecn = sent(10)
   assert.equal(ecn.onAckEcn(APP, 9, 0, 0, 0, 9), 9)

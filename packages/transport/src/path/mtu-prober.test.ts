@@ -175,6 +175,36 @@ test('a new path begins at the base and waits for validation', () => {
   assert.equal(search(prober, 1_472, 0), 1)
 })
 
+test('a late answer to a size already given up reopens what lies above it', () => {
+  const prober = new MtuProber(9_000)
+  prober.start()
+  for (const _ of [0, 1]) {
+    const size = prober.nextProbe(0)
+    for (let i = 0; i < 3; i += 1) {
+      assert.equal(prober.nextProbe(0), size)
+      prober.onProbeSent(size)
+      prober.onProbeLost(size)
+    }
+  }
+  assert.equal(prober.onProbeAcked(8_952, 0), true)
+  search(prober, 8_990, 0)
+  assert.ok(prober.mtuBytes > 8_952 && prober.mtuBytes <= 8_990, `${prober.mtuBytes}`)
+})
+
+test('a probe in flight when the limit changed does not count against the new sizes', () => {
+  const prober = new MtuProber(1_472)
+  prober.start()
+  prober.onProbeSent(prober.nextProbe(0))
+  prober.setMaximum(1_400, 0)
+  prober.onProbeLost(1_472)
+  for (let i = 0; i < 3; i += 1) {
+    assert.equal(prober.nextProbe(0), 1_400)
+    prober.onProbeSent(1_400)
+    prober.onProbeLost(1_400)
+  }
+  assert.ok(prober.nextProbe(0) < 1_400)
+})
+
 test('a probe that arrives after it was given up still counts', () => {
   const prober = new MtuProber(1_472)
   prober.start()

@@ -75,6 +75,18 @@ test('an idle time saves up one burst, not more', () => {
   assert.equal(pacer.budgetBytes(60_000_000, rate, 100_000), 10 * MTU)
 })
 
+test('a burst is never larger than the window', () => {
+  const pacer = new Pacer(MTU)
+  assert.equal(pacer.budgetBytes(1_000_000, MEGABYTE, 4 * MTU), 4 * MTU)
+})
+
+test('many probes in a row do not silence the path for long', () => {
+  const pacer = new Pacer(MTU)
+  for (let i = 0; i < 1_000; i += 1) pacer.onSent(MTU, 0)
+  const waitUs = pacer.nextSendUs(0, MEGABYTE, 100_000)
+  assert.ok(waitUs > 60_000 && waitUs < 70_000, `waits ${waitUs} us for at most 64 KB of debt`)
+})
+
 test('a probe sent without budget is paid for before the next train', () => {
   const pacer = new Pacer(MTU)
   const rate = MEGABYTE
