@@ -1,0 +1,94 @@
+/** HTTP/3 SETTINGS (RFC 9114 §7.2.4, RFC 9204 §5): our values, the frame, and what a peer may not send. */
+import { Reader, varintLength, writeVarint } from '@quicether/wire'
+import { H3ConnectionError } from './errors.ts'
+
+const SettingId = {
+  QpackMaxTableCapacity: 0x01,
+  MaxFieldSectionSize: 0x06,
+  QpackBlockedStreams: 0x07,
+  /** RFC 9220. */
+  EnableConnectProtocol: 0x08,
+  /** RFC 9297. */
+  H3Datagram: 0x33,
+} as const
+
+export interface Http3Settings {
+  readonly qpackMaxTableCapacityBytes: number
+  readonly qpackBlockedStreams: number
+  /** `Infinity` = no limit stated. */
+  readonly maxFieldSectionBytes: number
+}
+
+/** What holds for a peer that has not said otherwise. */
+export const unsetSettings: Http3Settings = {
+  qpackMaxTableCapacityBytes: 0,
+  qpackBlockedStreams: 0,
+  maxFieldSectionBytes: Number.POSITIVE_INFINITY,
+}
+
+/** RFC 9114 §7.2.4.1: identifiers of HTTP/2 settings; "their receipt MUST be treated as … H3_SETTINGS_ERROR". */
+function isHttp2Setting(id: number): boolean {
+  return id === 0x00 || (id >= 0x02 && id <= 0x05)
+}
+
+/**
+ * Payload of our SETTINGS frame, with one reserved identifier (§7.2.4.1 wants them exercised) chosen by `grease`, any
+ * non-negative integer.
+ */
+export function encodeSettings(settings: Http3Settings, grease: number): Uint8Array {
+  const pairs: [number, number][] = [
+    [SettingId.QpackMaxTableCapacity, settings.qpackMaxTableCapacityBytes],
+    [SettingId.QpackBlockedStreams, settings.qpackBlockedStreams],
+  ]
+  if (Number.isFinite(settings.maxFieldSectionBytes)) {
+    pairs.push([SettingId.MaxFieldSectionSize, settings.maxFieldSectionBytes])
+  }
+  pairs.push([reservedCodepoint(grease), grease])
+  let length = 0
+  for (const [id, value] of pairs) length += varintLength(id) + varintLength(value)
+  const payload = new Uint8Array(length)
+  let at = 0
+  for (const [id, value] of pairs) at = writeVarint(payload, writeVarint(payload, at, id), value)
+  return payload
+}
+
+/** A codepoint of the form 0x1f * N + 0x21, reserved in every HTTP/3 registry to keep peers tolerant. */
+export function reservedCodepoint(n: number): number {
+  return 0x1f * n + 0x21
+}
+
+/** Parses the payload of a SETTINGS frame. Throws H3_SETTINGS_ERROR or H3_FRAME_ERROR. */
+export function decodeSettings(bytes: Uint8Array, start: number, end: number): Http3Settings {
+  const reader = new Reader(bytes, start, end)
+  const seen = new Set<number>()
+  let qpackMaxTableCapacityBytes = unsetSettings.qpackMaxTableCapacityBytes
+  let qpackBlockedStreams = unsetSettings.qpackBlockedStreams
+  let maxFieldSectionBytes = unsetSettings.maxFieldSectionBytes
+  while (reader.offset < end) {
+    const id = integer(reader)
+    const value = integer(reader)
+    if (isHttp2Setting(id)) {
+      throw new H3ConnectionError('H3_SETTINGS_ERROR', `setting 0x${id.toString(16)} belongs to HTTP/2`)
+    }
+    // RFC 9114 §7.2.4: "The same setting identifier MUST NOT occur more than once"
+    if (seen.has(id)) throw new H3ConnectionError('H3_SETTINGS_ERROR', `setting 0x${id.toString(16)} occurs twice`)
+    seen.add(id)
+    if (id === SettingId.QpackMaxTableCapacity) qpackMaxTableCapacityBytes = value
+    else if (id === SettingId.QpackBlockedStreams) qpackBlockedStreams = value
+    else if (id === SettingId.MaxFieldSectionSize) maxFieldSectionBytes = value
+    else if ((id === SettingId.EnableConnectProtocol || id === SettingId.H3Datagram) && value > 1) {
+      // RFC 9220 §3 with RFC 8441 §3, RFC 9297 §2.1.1: only 0 and 1 exist.
+      throw new H3ConnectionError('H3_SETTINGS_ERROR', `setting 0x${id.toString(16)} is ${value}, allowed are 0 and 1`)
+    }
+  }
+  return { qpackMaxTableCapacityBytes, qpackBlockedStreams, maxFieldSectionBytes }
+}
+
+function integer(reader: Reader): number {
+  const first = reader.offset < reader.end ? (reader.bytes[reader.offset] as number) : -1
+  if (first < 0 || 1 << (first >>> 6) > reader.remaining) {
+    // RFC 9114 §7.1: a frame that ends before its fields do is H3_FRAME_ERROR
+    throw new H3ConnectionError('H3_FRAME_ERROR', 'SETTINGS ends inside a setting')
+  }
+  return reader.varintClamped()
+}
