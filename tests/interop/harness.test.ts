@@ -158,6 +158,7 @@ function idleEvidence(): Evidence {
     client: { ok: true, connections: [idleConnection] },
     server: [],
     wire: new WireFacts(),
+    services: {},
     clientQlog: qlog,
     serverQlog: qlog,
     clientPeer: peer,

@@ -28,6 +28,8 @@ export interface Peer {
   readonly name: string
   /** Bytes by which this server is known to pass three times the bytes received, with the reason; ours has none. */
   readonly amplificationSlack?: { readonly bytes: number; readonly reason: string }
+  /** Can be asked for the case in which services stand behind a router. */
+  readonly hasRouter?: boolean
   readonly clientLacks: Lacks
   readonly serverLacks: Lacks
   /** Makes the peer ready to run; returns its version. Throws what is missing and how to get it. */
@@ -131,10 +133,16 @@ async function ourVersion(): Promise<string> {
 
 const quicether: Peer = {
   name: 'quicether',
+  hasRouter: true,
   clientLacks: {},
   serverLacks: {},
   install: ourVersion,
   command: (spec) => [process.execPath, join(interopRoot, 'ours.ts'), JSON.stringify(spec)],
+}
+
+/** The command of `quicether router` with the three services behind it, under the same protocol as a server peer. */
+export function routerCommand(spec: ServerSpec): readonly string[] {
+  return [process.execPath, join(interopRoot, 'router-peer.ts'), JSON.stringify(spec)]
 }
 
 export const peers: Readonly<Record<string, Peer>> = { aioquic, 'quic-go': quicgo, quicether }

@@ -4,7 +4,7 @@ import { join, relative } from 'node:path'
 import { type Case, type Evidence, expectedAnswer } from './cases.ts'
 import { LossyProxy } from './lossy-proxy.ts'
 import { PeerProcess } from './peer-process.ts'
-import { type Peer, repositoryRoot } from './peers.ts'
+import { type Peer, repositoryRoot, routerCommand } from './peers.ts'
 import { readQlog } from './qlog-facts.ts'
 import type { ClientResult, ClientSpec, ServerConnectionFacts, ServerSpec } from './spec.ts'
 
@@ -77,12 +77,8 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
   }
   await mkdir(serverSpec.qlogDir, { recursive: true })
   await mkdir(join(logDir, 'qlog-client'), { recursive: true })
-  const server = new PeerProcess(
-    `${cell.server.name} server`,
-    cell.server.command(serverSpec),
-    {},
-    join(logDir, 'server.log'),
-  )
+  const command = cell.test.serverKind === 'router' ? routerCommand(serverSpec) : cell.server.command(serverSpec)
+  const server = new PeerProcess(`${cell.server.name} server`, command, {}, join(logDir, 'server.log'))
   let proxy: LossyProxy | undefined
   let client: PeerProcess | undefined
   try {
@@ -112,6 +108,7 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
       client: result as unknown as ClientResult,
       server: server.reports.filter((r) => r.event === 'connection') as unknown as ServerConnectionFacts[],
       wire: proxy.facts,
+      services: (server.reports.find((r) => r.event === 'services')?.counts ?? {}) as Evidence['services'],
       clientQlog: await readQlog(clientSpec.qlogDir),
       serverQlog: await readQlog(serverSpec.qlogDir),
       clientPeer: cell.client,

@@ -32,8 +32,8 @@ export interface RequestSpec {
   readonly path: string
   /** Size of the test body to send. */
   readonly size?: number
-  /** Literal body instead of the test body. */
-  readonly text?: string
+  /** Literal body in Base64 instead of the test body. */
+  readonly base64?: string
   readonly headers?: readonly (readonly [string, string])[]
 }
 

@@ -1,6 +1,7 @@
 """HTTP/3 client on aioquic for the interop runner: does the requests of its specification and reports what it saw."""
 
 import asyncio
+import base64
 import hashlib
 import time
 
@@ -99,7 +100,7 @@ class ClientPeer(Peer):
             (b":path", request["path"].encode()),
             (b"user-agent", b"aioquic-interop"),
         ] + [(n.encode(), v.encode()) for n, v in request.get("headers", [])]
-        payload = request["text"].encode() if "text" in request else body(request.get("size", 0))
+        payload = base64.b64decode(request["base64"]) if "base64" in request else body(request.get("size", 0))
         self.http.send_headers(stream_id, headers, end_stream=len(payload) == 0)
         if len(payload) > 0:
             for start in range(0, len(payload), CHUNK):

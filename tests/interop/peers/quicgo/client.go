@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -9,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,8 +117,8 @@ func exchange(ctx context.Context, s *spec, p plan, client *http3.ClientConn, r 
 		method = http3.MethodGet0RTT
 	}
 	var payload io.Reader
-	if r.Text != "" {
-		payload = strings.NewReader(r.Text)
+	if len(r.Base64) > 0 {
+		payload = bytes.NewReader(r.Base64)
 	} else if r.Size > 0 {
 		payload = &bodyReader{size: r.Size, onRead: mover.counted}
 	}

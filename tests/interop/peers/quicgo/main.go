@@ -19,7 +19,7 @@ type request struct {
 	Method  string      `json:"method"`
 	Path    string      `json:"path"`
 	Size    int64       `json:"size"`
-	Text    string      `json:"text"`
+	Base64  []byte      `json:"base64"`
 	Headers [][2]string `json:"headers"`
 }
 
