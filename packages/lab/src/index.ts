@@ -1,0 +1,10 @@
+/** The laboratory: real engines in a virtual world with virtual time, seeded faults and outside checkers. */
+export { type Datagram, DatagramPool, headerBytes, isIpv6 } from './datagram.ts'
+export { RunDigest } from './digest.ts'
+export { type Task, TaskHeap } from './heap.ts'
+export { type DownMode, Host, type InterfaceOptions, NetworkInterface, type SendOutcome } from './host.ts'
+export { Link, type LinkOptions, Pipe, pipeDefaults, type PipeOptions, type PipeStats } from './link.ts'
+export { Nat, type NatKind, type NatOptions } from './nat.ts'
+export { Pattern } from './pattern.ts'
+export { seconds, Timeline, type TimelineEntry } from './timeline.ts'
+export { LivenessError, World, type WorldObserver, type WorldOptions } from './world.ts'
