@@ -47,6 +47,7 @@ export class MetricsCollector {
   readonly #quicLatency = new Distribution()
   readonly #httpLatency = new Distribution()
   readonly #closedCounters = { bytesSent: 0, bytesReceived: 0, packetsSent: 0, packetsReceived: 0, packetsLost: 0 }
+  #listen: string
   #connections = 0
   #streams = 0
   #streamsFailed = 0
@@ -57,6 +58,12 @@ export class MetricsCollector {
   constructor(options: CollectorOptions) {
     this.#options = options
     this.#startedMs = options.nowMs()
+    this.#listen = options.listen
+  }
+
+  /** The address really served, once the port is known. */
+  setListen(listen: string): void {
+    this.#listen = listen
   }
 
   openConnection(remote: string, readCounters: () => ConnectionCounters | undefined): ConnectionMetrics {
@@ -167,7 +174,7 @@ export class MetricsCollector {
         uptimeSeconds: round((nowMs - this.#startedMs) / 1000),
         reason,
         nodeVersion: process.version,
-        listen: this.#options.listen,
+        listen: this.#listen,
       },
       totals: this.#totals(),
       types: [...this.#types.values()].map((totals) => totals.summary()),

@@ -1,0 +1,35 @@
+/** The HTTP/3 stream router: configuration, proxy, metrics, reports, demo services and the client that exercises them. */
+export { type ClientTask, type PlanOptions, planRound } from './client/plan.ts'
+export { type ClientReport, type ClientRunOptions, type ClientStream, runClient } from './client/run.ts'
+export { defaultConfig, loadConfig, parseConfig } from './config/load.ts'
+export { configSchema, demoPorts, demoServices, type RouterConfig, type ServiceConfig, type ServiceKind } from './config/schema.ts'
+export type { ExchangeHandler, ExchangeRequest, ExchangeResponse, HeaderList } from './exchange.ts'
+export type { LiveCounts } from './metrics/collector.ts'
+export { type ConnectionCounters, describeClose } from './metrics/connection-metrics.ts'
+export type { DistributionSummary } from './metrics/distribution.ts'
+export type { ConnectionDocument, MetricsDocument, ReportReason, StreamDocument, Totals, TypeSummary } from './metrics/document.ts'
+export type {
+  ClientConnect,
+  ClientConnection,
+  ClientConnectOptions,
+  ClientRequest,
+  ClientResponse,
+  Diagnostics,
+  Established,
+  OnServerConnection,
+  ServerConnection,
+  ServerListen,
+  ServerListener,
+  ServerListenOptions,
+} from './ports.ts'
+export type { ProxyFailure } from './proxy.ts'
+export { type Change, compareRuns, runsReport } from './report/compare.ts'
+export { type Column, formatBytes, formatMs, formatRate, formatRatio, formatTable } from './report/format.ts'
+export { History, type HistoryRun, type HistoryType } from './report/history.ts'
+export { createRunId, historyFileName, type ReportPaths, reportPaths } from './report/report-writer.ts'
+export { type Router, type RouterLog, type RouterOptions, startRouter } from './router.ts'
+export { startControlService } from './services/control.ts'
+export type { RunningService } from './services/service-server.ts'
+export { startTextService } from './services/text.ts'
+export { startVideoService } from './services/video.ts'
+export { codeOf, messageOf, UserError, type UserErrorCode, type UserErrorParts } from './user-error.ts'
