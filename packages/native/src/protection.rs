@@ -181,6 +181,7 @@ fn seal_one(tables: &mut Tables, bytes: &mut [u8], descriptor: &[i32]) -> Result
     let pn_offset = header_length.wrapping_sub(pn_length as usize);
     // RFC 9001 §5.4.2: the sample begins 4 bytes after the start of the packet number.
     if !(1..=4).contains(&pn_length)
+        || header_length > packet.len()
         || pn_offset == 0
         || pn_offset > header_length
         || header_length + TAG_LENGTH > packet.len()
