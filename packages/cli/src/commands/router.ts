@@ -1,0 +1,186 @@
+/** `quicether router`: HTTP/3 in front of HTTP services. */
+import { constants } from 'node:os'
+import { defaultConfig, formatMs, loadConfig, messageOf, type Router, type RouterConfig, type RouterLog, startRouter, UserError } from '@quicether/router'
+import type { Command } from 'commander'
+import { type Logger, pino } from 'pino'
+import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
+import { examples } from '../help.ts'
+import { logLevel, portNumber, wholeNumber } from '../option-values.ts'
+import { leaveParent, tellParent, untilStopped } from '../parent-link.ts'
+import { startTcpdump, type Tcpdump } from '../tcpdump.ts'
+import { LiveView } from '../terminal/live-view.ts'
+
+interface RouterFlags {
+  readonly config?: string
+  readonly host?: string
+  readonly port?: number
+  readonly cert?: string
+  readonly key?: string
+  readonly idleTimeout?: number
+  readonly results?: string
+  readonly reportInterval?: number
+  readonly keylog?: string
+  readonly qlog?: string
+  readonly capture?: string
+  readonly tcpdump?: string
+  readonly logLevel: string
+  readonly live: boolean
+}
+
+/** Adds the command to the program. */
+export function addRouterCommand(program: Command): void {
+  program
+    .command('router')
+    .summary('route HTTP/3 streams to services')
+    .description('Serves HTTP/3 and routes each stream by its path to an HTTP service. Without a configuration: /video, /text and /control to the demo services.')
+    .option('-c, --config <file>', 'TOML configuration')
+    .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
+    .option('-p, --port <port>', 'UDP port, 0 = any (default: 4433)', portNumber)
+    .option('--cert <file>', 'certificate chain in PEM (default: a self-made one)')
+    .option('--key <file>', 'its private key in PEM')
+    .option('--idle-timeout <ms>', 'close silent connections after this time (default: 5000)', wholeNumber(100, 3_600_000))
+    .option('--results <directory>', 'where reports go (default: results)')
+    .option('--report-interval <ms>', 'time between reports (default: 60000)', wholeNumber(100, 86_400_000))
+    .option('--keylog <file>', 'append TLS secrets for Wireshark (default: $SSLKEYLOGFILE)')
+    .option('--qlog <directory>', 'write one qlog file per connection')
+    .option('--capture <file>', 'write a pcapng capture with the secrets inside')
+    .option('--tcpdump <file>', 'run tcpdump beside, where it is installed')
+    .option('--log-level <level>', 'JSON log on standard error: trace, debug, info, warn, error, silent', logLevel, 'warn')
+    .option('--no-live', 'plain lines, also on a terminal')
+    .addHelpText('after', examples(['quicether router', 'quicether router --config router.toml --port 8443', 'quicether router --keylog keys.log --capture router.pcapng', 'quicether router --cert cert.pem --key key.pem --host 0.0.0.0']))
+    .action(runRouter)
+}
+
+async function runRouter(flags: RouterFlags): Promise<void> {
+  const config = mergeFlags(flags.config === undefined ? defaultConfig() : loadConfig(flags.config), flags)
+  const certificate = await certificateFor(config)
+  const output = new Output(flags.logLevel)
+  const { listenHttp3 } = await import('@quicether/router/transport')
+  const router = await startRouter({
+    config,
+    certificate,
+    diagnostics: {
+      keylogFile: config.diagnostics.keylog ?? environmentKeylog(),
+      qlogDirectory: config.diagnostics.qlog,
+      captureFile: config.diagnostics.capture,
+    },
+    log: output.log,
+    listen: listenHttp3,
+  })
+  onCrash(router)
+  let tcpdump: Tcpdump | undefined
+  try {
+    if (flags.tcpdump !== undefined) tcpdump = await startTcpdump(flags.tcpdump, router.port)
+    announce(router, config, certificate, output)
+    if (flags.live && process.stdout.isTTY) output.startLive(router)
+    tellParent({ kind: 'router', host: router.host, port: router.port, ...router.paths })
+    await untilStopped()
+    output.stopLive()
+  } finally {
+    await router.close()
+    await tcpdump?.stop()
+    leaveParent()
+  }
+  output.print(`report   ${router.paths.report}`)
+  output.print(`metrics  ${router.paths.metrics}`)
+}
+
+function mergeFlags(config: RouterConfig, flags: RouterFlags): RouterConfig {
+  if ((flags.cert === undefined) !== (flags.key === undefined)) {
+    throw new UserError('ERR_OPTION', {
+      what: `${flags.cert === undefined ? '--key' : '--cert'} is given without ${flags.cert === undefined ? '--cert' : '--key'}`,
+      where: 'quicether router',
+      remedy: 'Give both, or neither to use a self-made certificate.',
+    })
+  }
+  const { router, results, diagnostics } = config
+  return {
+    ...config,
+    router: {
+      ...router,
+      host: flags.host ?? router.host,
+      port: flags.port ?? router.port,
+      idle_timeout_ms: flags.idleTimeout ?? router.idle_timeout_ms,
+      ...(flags.cert === undefined || flags.key === undefined ? {} : { certificate: flags.cert, private_key: flags.key }),
+    },
+    results: { ...results, directory: flags.results ?? results.directory, interval_ms: flags.reportInterval ?? results.interval_ms },
+    diagnostics: {
+      ...diagnostics,
+      ...(flags.keylog === undefined ? {} : { keylog: flags.keylog }),
+      ...(flags.qlog === undefined ? {} : { qlog: flags.qlog }),
+      ...(flags.capture === undefined ? {} : { capture: flags.capture }),
+    },
+  }
+}
+
+/** The variable that browsers and curl obey too; empty means unset. */
+export function environmentKeylog(): string | undefined {
+  const file = process.env['SSLKEYLOGFILE']
+  return file === '' ? undefined : file
+}
+
+async function certificateFor(config: RouterConfig): Promise<CertificateFiles> {
+  const { certificate, private_key: key } = config.router
+  if (certificate === undefined || key === undefined) return await selfMadeCertificate()
+  return loadCertificate(certificate, key)
+}
+
+function announce(router: Router, config: RouterConfig, certificate: CertificateFiles, output: Output): void {
+  output.print(`listening   https://${router.host.includes(':') ? `[${router.host}]` : router.host}:${router.port} (HTTP/3 over QUIC)`)
+  for (const service of config.service) output.print(`route       ${service.prefix} -> ${service.url} (${service.name})`)
+  output.print(`certificate ${certificate.certificateLabel}`)
+  output.print(`results     ${router.paths.directory}`)
+}
+
+/** A crash still leaves a report behind. */
+function onCrash(router: Router): void {
+  const crash = (error: unknown): void => {
+    router.writeReports('crash')
+    process.stderr.write(`quicether: internal error: ${messageOf(error)} (router). The last report is ${router.paths.report}; run again with QUICETHER_DEBUG=1 for more.\n`)
+    if (process.env['QUICETHER_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    process.exit(constants.signals.SIGABRT + 128)
+  }
+  process.on('uncaughtException', crash)
+  process.on('unhandledRejection', crash)
+}
+
+/** Plain lines or the live view on standard output, a JSON log on standard error. */
+class Output {
+  readonly log: RouterLog
+  readonly #logger: Logger
+  #live: LiveView | undefined
+
+  constructor(level: string) {
+    this.#logger = pino({ level, base: null }, pino.destination({ dest: 2, sync: true }))
+    this.log = {
+      onConnection: (connection, remote) => this.#logger.debug({ connection, remote }, 'connection attempt'),
+      onEstablished: (connection, establishmentMs, handshake) => {
+        this.#logger.info({ connection, establishmentMs, handshake }, 'connected')
+        this.print(`connection ${connection}: ${handshake} handshake in ${formatMs(establishmentMs)}`)
+      },
+      onConnectionClosed: (connection, reason, isError) => {
+        this.#logger[isError ? 'warn' : 'info']({ connection, reason }, 'closed')
+        this.print(`connection ${connection}: closed, ${reason}`)
+      },
+      onFailure: (failure) => this.#logger.warn(failure, 'stream failed'),
+      onTrouble: (message) => {
+        process.stderr.write(`quicether: ${message}\n`)
+      },
+    }
+  }
+
+  print(line: string): void {
+    if (this.#live === undefined) process.stdout.write(`${line}\n`)
+    else this.#live.print(line)
+  }
+
+  startLive(router: Router): void {
+    const title = `quicether router on ${router.host}:${router.port} (Ctrl-C ends it)`
+    this.#live = new LiveView({ title, live: () => router.live(), upstreamStats: () => router.upstreamStats() }, process.stdout)
+  }
+
+  stopLive(): void {
+    this.#live?.stop()
+    this.#live = undefined
+  }
+}

@@ -1,0 +1,4 @@
+/** The `quicether` command line. */
+import { run } from './run.ts'
+
+process.exitCode = await run(process.argv.slice(2))

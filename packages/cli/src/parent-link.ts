@@ -1,0 +1,38 @@
+/** The link of a command to a parent process that started it, such as the demo: ready and report messages, and stop. */
+
+/** What a child tells its parent. */
+export type ChildMessage =
+  | { readonly kind: 'services'; readonly video: number; readonly text: number; readonly control: number }
+  | { readonly kind: 'router'; readonly host: string; readonly port: number; readonly directory: string; readonly metrics: string; readonly report: string }
+
+/** Does nothing when no parent listens. */
+export function tellParent(message: ChildMessage): void {
+  if (process.connected) process.send?.(message)
+}
+
+/**
+ * Resolves when the process shall end: SIGINT, SIGTERM, SIGHUP, a `stop` message, or the end of the parent.
+ * A second signal ends the process at once.
+ */
+export function untilStopped(): Promise<string> {
+  return new Promise((resolve) => {
+    let isStopping = false
+    const stop = (why: string): void => {
+      if (isStopping) process.exit(1)
+      isStopping = true
+      resolve(why)
+    }
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
+    process.on('message', (message) => {
+      if (message === 'stop' && !isStopping) stop('stop')
+    })
+    process.on('disconnect', () => {
+      if (!isStopping) stop('parent ended')
+    })
+  })
+}
+
+/** Lets the process end although a parent is linked. */
+export function leaveParent(): void {
+  if (process.connected) process.disconnect?.()
+}
