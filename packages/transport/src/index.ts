@@ -1,5 +1,20 @@
 /** The protocol engine of QuicEther: sans-I/O, path-indexed, deterministic. */
+export { type AcceptOptions, acceptDefaults } from './endpoint/acceptor.ts'
+export { LOCAL_CID_LENGTH } from './cid/cid-table.ts'
+export { type TransportConfig, resolveConfig, transportDefaults } from './config.ts'
+export { type CongestionAlgorithm, congestionAlgorithms } from './congestion/algorithms.ts'
+export { Connection } from './connection.ts'
+export {
+  type ConnectOptions,
+  Endpoint,
+  type EndpointEvent,
+  type EndpointOptions,
+  type ObserverInfo,
+  type ServerOptions,
+} from './endpoint/endpoint.ts'
+export { QuicError } from './errors.ts'
 export * from './events.ts'
 export * from './observe.ts'
 export * from './ports/crypto.ts'
 export * from './ports/datagrams.ts'
+export type { ConnectionStats, PathView } from './stats.ts'

@@ -1,0 +1,115 @@
+/** Settings of an endpoint's connections, their defaults and their bounds. */
+import { Version } from '@quicether/wire'
+import { type CongestionAlgorithm, congestionAlgorithms } from './congestion/algorithms.ts'
+import { QuicError } from './errors.ts'
+import type { Micros } from './ports/datagrams.ts'
+
+export interface TransportConfig {
+  /** Close silently after this long without a packet; 0 = never. The smaller value of both sides holds. */
+  readonly idleTimeoutUs: Micros
+  /** Give up a handshake that takes longer. */
+  readonly handshakeTimeoutUs: Micros
+  /** Send a PING when idle for this long; 0 = never. */
+  readonly keepAliveUs: Micros
+  readonly streamWindowBytes: number
+  readonly streamWindowMaxBytes: number
+  readonly connectionWindowBytes: number
+  readonly connectionWindowMaxBytes: number
+  readonly maxStreamsBidi: number
+  readonly maxStreamsUni: number
+  /** Bytes one stream buffers for sending before `write` blocks (at least; grows with the congestion window). */
+  readonly sendBufferBytes: number
+  /** Largest DATAGRAM frame accepted; 0 = not supported. */
+  readonly datagramFrameBytesMax: number
+  /** DATAGRAMs queued in each direction. */
+  readonly datagramQueueMax: number
+  readonly congestion: CongestionAlgorithm
+  readonly isPaced: boolean
+  /** Mark packets ECT(0) and react to CE. */
+  readonly isEcnEnabled: boolean
+  /** Largest UDP payload probed for (DPLPMTUD) and accepted. */
+  readonly mtuBytesMax: number
+  readonly maxAckDelayUs: Micros
+  /** Connection IDs the peer may give us. */
+  readonly activeCidLimit: number
+  /** Randomise the fixed bit when the peer allows it (RFC 9287). */
+  readonly isGreaseEnabled: boolean
+  /** Versions offered and accepted, most preferred first. */
+  readonly versions: readonly number[]
+  /** CRYPTO bytes buffered out of order per level. */
+  readonly cryptoBufferBytesMax: number
+  readonly isActiveMigrationDisabled: boolean
+  /** 1-RTT packets after which the keys are updated, besides the AEAD's own limit. */
+  readonly keyUpdatePackets: number
+  /** One packet number in about this many is skipped, to catch optimistic acknowledgments; 0 = never. */
+  readonly skipPacketNumberEvery: number
+}
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+export const transportDefaults: TransportConfig = {
+  idleTimeoutUs: 30_000_000,
+  handshakeTimeoutUs: 10_000_000,
+  keepAliveUs: 0,
+  streamWindowBytes: 1 * MiB,
+  streamWindowMaxBytes: 16 * MiB,
+  connectionWindowBytes: 2 * MiB,
+  connectionWindowMaxBytes: 32 * MiB,
+  maxStreamsBidi: 128,
+  maxStreamsUni: 128,
+  sendBufferBytes: 1 * MiB,
+  datagramFrameBytesMax: 65_535,
+  datagramQueueMax: 256,
+  congestion: 'cubic',
+  isPaced: true,
+  isEcnEnabled: true,
+  mtuBytesMax: 1452,
+  maxAckDelayUs: 25_000,
+  activeCidLimit: 8,
+  isGreaseEnabled: true,
+  versions: [Version.V1, Version.V2],
+  cryptoBufferBytesMax: 64 * KiB,
+  isActiveMigrationDisabled: false,
+  keyUpdatePackets: 2 ** 23,
+  skipPacketNumberEvery: 500,
+}
+
+const bounds: Readonly<Partial<Record<keyof TransportConfig, readonly [number, number]>>> = {
+  idleTimeoutUs: [0, 3_600_000_000],
+  handshakeTimeoutUs: [100_000, 600_000_000],
+  keepAliveUs: [0, 3_600_000_000],
+  streamWindowBytes: [1 * KiB, 1024 * MiB],
+  streamWindowMaxBytes: [1 * KiB, 1024 * MiB],
+  connectionWindowBytes: [1 * KiB, 1024 * MiB],
+  connectionWindowMaxBytes: [1 * KiB, 1024 * MiB],
+  maxStreamsBidi: [0, 65_536],
+  maxStreamsUni: [0, 65_536],
+  sendBufferBytes: [1 * KiB, 1024 * MiB],
+  datagramFrameBytesMax: [0, 65_535],
+  datagramQueueMax: [0, 65_536],
+  mtuBytesMax: [1200, 65_507],
+  maxAckDelayUs: [0, 16_000_000],
+  activeCidLimit: [2, 64],
+  cryptoBufferBytesMax: [4 * KiB, 16 * MiB],
+  keyUpdatePackets: [100, 2 ** 36],
+  skipPacketNumberEvery: [0, 2 ** 30],
+}
+
+/** Fills in defaults and checks every bound; throws QuicError ERR_CONFIG naming the field and its range. */
+export function resolveConfig(partial: Partial<TransportConfig> = {}): TransportConfig {
+  const config: TransportConfig = { ...transportDefaults, ...partial }
+  for (const [name, range] of Object.entries(bounds)) {
+    const value = config[name as keyof TransportConfig] as number
+    const [min, max] = range as readonly [number, number]
+    if (!(value >= min && value <= max)) throw new QuicError('ERR_CONFIG', `${name} is ${value}; allowed: ${min} to ${max}`)
+  }
+  if (!congestionAlgorithms.includes(config.congestion)) {
+    throw new QuicError('ERR_CONFIG', `congestion is ${config.congestion}; allowed: ${congestionAlgorithms.join(', ')}`)
+  }
+  const known = config.versions.filter((version) => version === Version.V1 || version === Version.V2)
+  if (known.length === 0 || known.length !== config.versions.length) {
+    throw new QuicError('ERR_CONFIG', 'versions must list QUIC versions 1 (0x1) and 2 (0x6b3343cf) only, at least one')
+  }
+  return config
+}

@@ -1,0 +1,538 @@
+/** One connection: composition of its parts, life cycle, timers, and the API for applications. */
+import { TransportError, type TransportErrorName, type TransportParameters, transportErrorCodes } from '@quicether/wire'
+import { type CidHost, CidRegistry, type LocalCid } from './cid/cid-registry.ts'
+import type { TransportConfig } from './config.ts'
+import { ConnectionCore, LifeState, type Role } from './core.ts'
+import { QuicError } from './errors.ts'
+import type {
+  CloseReason,
+  ConnectionEvent,
+  ErrorCode,
+  ReadStatus,
+  StreamId,
+  StreamKind,
+  StreamStats,
+  StreamTransport,
+} from './events.ts'
+import { CryptoError } from './handshake.ts'
+import { HandshakeFlow } from './handshake-flow.ts'
+import type { ConnectionObserver } from './observe.ts'
+import { Path } from './path/path.ts'
+import { PathManager } from './path/path-manager.ts'
+import { type CryptoPort, Level, NO_KEY, type RandomSource, type TlsSession } from './ports/crypto.ts'
+import { type Micros, NEVER, type PathTuple, type TransmitBatch } from './ports/datagrams.ts'
+import { Receipts } from './receive/receipts.ts'
+import { Receiver } from './receive/receiver.ts'
+import { PacketSpace } from './recovery/packet-space.ts'
+import { type ConnectionStats, type PathView, connectionStats, pathView } from './stats.ts'
+import { Transmitter } from './transmit/transmitter.ts'
+
+/** What a connection needs of its endpoint. */
+export interface ConnectionHost extends CidHost {
+  /** The connection has something to send, a new deadline, or an event. Cheap; may be called often. */
+  onWake(connection: Connection): void
+  /** A token for later connections to the same server arrived (client). */
+  onNewToken(connection: Connection, token: Uint8Array): void
+}
+
+export interface ConnectionInit {
+  readonly role: Role
+  readonly config: TransportConfig
+  readonly crypto: CryptoPort
+  readonly random: RandomSource
+  readonly observer: ConnectionObserver | null
+  readonly host: (connection: Connection) => ConnectionHost
+  readonly tuple: PathTuple
+  readonly version: number
+  readonly localCid: LocalCid
+  readonly parameters: TransportParameters
+  /** Creates the TLS session once the parameters are final. */
+  readonly createTls: (parameters: Uint8Array, version: number) => TlsSession
+  readonly nowUs: Micros
+}
+
+export class Connection implements StreamTransport {
+  /** Parts shared with receiver and transmitter; not for applications. */
+  readonly core: ConnectionCore
+  readonly flow: HandshakeFlow
+  readonly receiver: Receiver
+  readonly #transmitter: Transmitter
+  readonly #host: ConnectionHost
+  readonly #receipts: Receipts
+  #nowUs: Micros
+  #closeAtUs: Micros = NEVER
+  #closePending = false
+  #packetsWhileClosing = 0
+  #handshakeDeadlineUs: Micros = NEVER
+  /** Bookkeeping of the endpoint: position in its deadline heap, membership in its queues. */
+  heapIndex = -1
+  deadlineUs: Micros = NEVER
+  isReady = false
+  hasEvents = false
+  isCounted = false
+  /** Free for the driver or application. */
+  userData: unknown = undefined
+
+  constructor(init: ConnectionInit) {
+    const { role, config, crypto, random, nowUs } = init
+    this.core = new ConnectionCore(role, config, crypto, random, init.parameters, init.observer)
+    const core = this.core
+    core.version = init.version
+    core.localCid = init.localCid.cid
+    core.createdAtUs = nowUs
+    core.lastActivityUs = nowUs
+    this.#nowUs = nowUs
+    this.#host = init.host(this)
+    this.#receipts = new Receipts(core)
+    core.spaces[Level.Initial] = new PacketSpace(Level.Initial, 0, crypto.createSpace())
+    core.spaces[Level.Handshake] = new PacketSpace(Level.Handshake, 0, crypto.createSpace())
+    core.paths = new PathManager(
+      {
+        isServer: core.isServer,
+        maxAckDelayUs: config.maxAckDelayUs,
+        isHandshakeConfirmed: () => core.handshakeConfirmed,
+        isMigrationForbidden: () => core.peerParameters?.disableActiveMigration === true,
+        onPathEvent: (change, path) =>
+          core.observer?.event('path', { path_id: path.id, change, remote: path.tuple.remoteAddress }, this.#nowUs),
+      },
+      core.events,
+    )
+    const path = this.#createPath(0, init.tuple)
+    path.cids.adoptLocal(init.localCid)
+    for (const level of [Level.Initial, Level.Handshake] as const) path.recovery.spaces.push(core.spaces[level] as PacketSpace)
+    path.recovery.spaces.push(path.space)
+    core.spaces[Level.OneRtt] = path.space
+    core.paths.paths.push(path)
+    this.receiver = new Receiver(core, {
+      fail: (error, at) => this.fail(error, at),
+      onPeerClosed: (reason, at) => this.#onPeerClosed(reason, at),
+      onHandshakeDone: (at) => this.#confirm(at),
+      onHandshakePacket: (at) => this.#onHandshakePacket(at),
+      onNewToken: (token) => this.#host.onNewToken(this, token),
+    })
+    this.#transmitter = new Transmitter(core)
+    this.flow = new HandshakeFlow(core, init.createTls, {
+      onKeys: (level) => this.#onKeys(level),
+      onHandshakeComplete: () => this.#onHandshakeComplete(),
+    })
+    this.#handshakeDeadlineUs = nowUs + config.handshakeTimeoutUs
+    core.events.onFirst(() => this.#host.onWake(this))
+  }
+
+  #createPath(id: number, tuple: PathTuple): Path {
+    const { core } = this
+    const space = new PacketSpace(Level.OneRtt, id, core.crypto.createSpace())
+    const cids = new CidRegistry(id, this.#host)
+    const path = new Path(id, tuple, space, cids, core.config, core, this.#receipts)
+    return path
+  }
+
+  get path(): Path {
+    return this.core.paths.primary
+  }
+
+  // ---- API for applications
+
+  /** Next event, undefined when there is none. */
+  pollEvent(): ConnectionEvent | undefined {
+    return this.core.events.shift()
+  }
+
+  openStream(kind: StreamKind): StreamId | undefined {
+    const id = this.core.streams.open(kind)
+    if (id === undefined) this.#wake()
+    return id
+  }
+
+  write(id: StreamId, data: Uint8Array): number {
+    this.#checkOpen('write')
+    const accepted = this.core.streams.write(id, data)
+    if (accepted > 0) this.#wake()
+    return accepted
+  }
+
+  read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus {
+    const { streams } = this.core
+    const status = streams.read(id, visit)
+    if (streams.window.needsAnnouncement || streams.outbox.hasControl() || streams.limits.announce[0] || streams.limits.announce[1]) {
+      this.#wake()
+    }
+    return status
+  }
+
+  finish(id: StreamId): void {
+    this.#checkOpen('finish')
+    this.core.streams.finish(id)
+    this.#wake()
+  }
+
+  reset(id: StreamId, code: ErrorCode): void {
+    this.core.streams.reset(id, code)
+    this.#wake()
+  }
+
+  stop(id: StreamId, code: ErrorCode): void {
+    this.core.streams.stop(id, code)
+    this.#wake()
+  }
+
+  sendDatagram(data: Uint8Array): boolean {
+    if (this.core.state > LifeState.Established) return false
+    const isQueued = this.core.datagrams.push(data, this.path.mtu.mtuBytes)
+    if (isQueued) this.#wake()
+    return isQueued
+  }
+
+  /** Largest datagram payload that can be sent now; 0 when the peer takes none. */
+  get datagramBytesMax(): number {
+    return this.core.datagrams.payloadBytesMax(this.path.mtu.mtuBytes)
+  }
+
+  streamStats(id: StreamId): StreamStats | undefined {
+    return this.core.streams.stats(id)
+  }
+
+  /** Closes with an application error code; the last time known to the engine is used for timers. */
+  close(code: ErrorCode, reason: string): void {
+    this.#startClosing({ kind: 'application', by: 'local', code, reason }, this.#nowUs)
+    this.#wake()
+  }
+
+  /** Asks for a key update (RFC 9001 §6), done as soon as it is allowed. */
+  updateKeys(): void {
+    this.core.keys.requestUpdate()
+    this.core.pingPending = true
+    this.#wake()
+  }
+
+  /** Uses a fresh connection ID of the peer from now on. False when none is spare. */
+  rotateCid(): boolean {
+    const isRotated = this.path.cids.rotate()
+    this.#wake()
+    return isRotated
+  }
+
+  /** Client: moves to other addresses after validating them (RFC 9000 §9). False when the peer forbids it or gave no CID. */
+  migrate(tuple: PathTuple, nowUs: Micros): boolean {
+    const isStarted = this.core.paths.migrate(this.path, tuple, nowUs)
+    this.#wake()
+    return isStarted
+  }
+
+  /** Client: probes and moves to the server's preferred address (RFC 9000 §9.6). */
+  usePreferredAddress(tuple: PathTuple, nowUs: Micros): boolean {
+    const isStarted = this.core.paths.usePreferredAddress(this.path, tuple, nowUs)
+    this.#wake()
+    return isStarted
+  }
+
+  stats(): ConnectionStats {
+    return connectionStats(this.core)
+  }
+
+  paths(): readonly PathView[] {
+    return this.core.paths.paths.map(pathView)
+  }
+
+  get alpn(): string | undefined {
+    return this.core.handshake.tls.alpn()
+  }
+
+  get isClosed(): boolean {
+    return this.core.state >= LifeState.Closing
+  }
+
+  #checkOpen(verb: string): void {
+    if (this.core.state >= LifeState.Closing) {
+      throw new QuicError('ERR_CONNECTION_CLOSED', `the connection is closed; ${verb}() needs an open one`)
+    }
+  }
+
+  #wake(): void {
+    this.#host.onWake(this)
+  }
+
+  // ---- handshake
+
+  #onKeys(level: Level): void {
+    const { core } = this
+    if (level === Level.Handshake) core.hasHandshakeKeys = true
+    if (level === Level.ZeroRtt && !core.isServer) core.events.push({ kind: 'earlyDataReady' })
+    if (level === Level.OneRtt && !core.isServer) core.keys.discard(Level.ZeroRtt)
+  }
+
+  #onHandshakeComplete(): void {
+    const { core } = this
+    const { tls } = core.handshake
+    core.state = LifeState.Established
+    this.#handshakeDeadlineUs = NEVER
+    const wasEarly = this.flow.usedEarlyData
+    const isAccepted = tls.earlyDataAccepted()
+    if (!core.isServer && wasEarly && !isAccepted) this.flow.onEarlyDataRejected()
+    core.events.push({
+      kind: 'connected',
+      alpn: tls.alpn() ?? '',
+      resumed: tls.resumed(),
+      earlyData: wasEarly ? (isAccepted ? 'accepted' : 'rejected') : isAccepted ? 'accepted' : 'none',
+    })
+    core.observer?.event('connection_state', { new: 'handshake_completed' }, this.#nowUs)
+    if (!core.isServer) return
+    // RFC 9001 §4.1.2: "the TLS handshake is considered confirmed at the server when the handshake completes. The server MUST send a HANDSHAKE_DONE frame as soon as the handshake is complete."
+    core.handshakeDonePending = true
+    this.#confirm(this.#nowUs)
+  }
+
+  #confirm(nowUs: Micros): void {
+    const { core } = this
+    if (core.handshakeConfirmed) return
+    core.handshakeConfirmed = true
+    core.peerCompletedAddressValidation = true
+    // RFC 9001 §4.9.2: "An endpoint MUST discard its Handshake keys when the TLS handshake is confirmed"
+    this.#discardLevel(Level.Initial)
+    this.#discardLevel(Level.Handshake)
+    core.keys.discard(Level.ZeroRtt)
+    this.path.isValidated = true
+    this.path.mtu.start()
+    const limit = Math.min(core.peerParameters?.activeConnectionIdLimit ?? 2, core.config.activeCidLimit)
+    this.path.cids.replenish(limit)
+    core.events.push({ kind: 'confirmed' })
+    core.observer?.event('connection_state', { new: 'handshake_confirmed' }, nowUs)
+  }
+
+  #onHandshakePacket(_nowUs: Micros): void {
+    const { core } = this
+    if (!core.isServer) return
+    // RFC 9000 §8.1: receipt of a Handshake packet validates the client's address
+    this.path.isValidated = true
+    // RFC 9001 §4.9.1: "a server MUST discard Initial keys when it first successfully processes a Handshake packet"
+    this.#discardLevel(Level.Initial)
+  }
+
+  #discardLevel(level: Level): void {
+    const { core } = this
+    const space = core.spaces[level]
+    if (space === undefined) return
+    this.path.recovery.discardSpace(space)
+    core.crypto.closeSpace(space.handle)
+    core.keys.discard(level)
+    if (level === Level.Initial) this.flow.discardInitial()
+    core.handshake.discard(level)
+    core.spaces[level] = undefined
+    const { spaces } = this.path.recovery
+    spaces.splice(spaces.indexOf(space), 1)
+  }
+
+  // ---- input
+
+  /** Sets the time of the current call; the endpoint does before any other input. */
+  setNow(nowUs: Micros): void {
+    this.#nowUs = nowUs
+    this.core.streams.nowUs = nowUs
+  }
+
+  /** A packet arrived while closing: answer now and then (RFC 9000 §10.2.1). */
+  onPacketWhileClosing(): void {
+    this.#packetsWhileClosing++
+    if ((this.#packetsWhileClosing & (this.#packetsWhileClosing - 1)) === 0) this.#closePending = true
+  }
+
+  /** Called after each successfully opened 1-RTT packet with the key generation that opened it. */
+  onGeneration(generation: number): void {
+    const { core } = this
+    if (core.keys.onOpened(generation, this.path.ptoUs(core.maxAckDelayUs), this.#nowUs)) {
+      this.#transmitter.onKeysRotated(this.#nowUs, 'remote')
+    }
+  }
+
+  /** Client: the first packet of the server was processed: Initial keys may go once Handshake packets flow. */
+  onSentHandshake(): void {
+    // RFC 9001 §4.9.1: "a client MUST discard Initial keys when it first sends a Handshake packet"
+    if (!this.core.isServer) this.#discardLevel(Level.Initial)
+  }
+
+  // ---- output
+
+  pollTransmit(out: TransmitBatch, nowUs: Micros): boolean {
+    const { core } = this
+    this.setNow(nowUs)
+    if (core.state >= LifeState.Closing) {
+      if (!this.#closePending || core.state !== LifeState.Closing) return false
+      this.#closePending = false
+      return this.#transmitter.pollClose(out, nowUs)
+    }
+    try {
+      const handshake = core.spaces[Level.Handshake]
+      const before = handshake?.sent.next ?? 0
+      const isSent = this.#transmitter.poll(out, nowUs)
+      if (handshake !== undefined && handshake.sent.next > before) this.onSentHandshake()
+      return isSent
+    } catch (error) {
+      this.fail(error, nowUs)
+      return false
+    }
+  }
+
+  // ---- timers
+
+  /** Earliest moment at which `handleTimeout` or `pollTransmit` has something to do. */
+  nextTimeoutUs(nowUs: Micros): Micros {
+    const { core } = this
+    if (core.state >= LifeState.Closing) return core.state === LifeState.Drained ? NEVER : this.#closeAtUs
+    const { path } = this
+    let next = Math.min(this.#handshakeDeadlineUs, this.#idleAtUs(), core.keys.previousDropAtUs, core.paths.nextTimeoutUs())
+    next = Math.min(next, path.recovery.deadlineUs(path.isAmplificationBlocked()))
+    if (!path.isAmplificationBlocked()) {
+      for (const space of path.recovery.spaces) next = Math.min(next, space.ack.dueAtUs)
+    }
+    if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
+    if (core.handshakeConfirmed) next = Math.min(next, path.mtu.pollTimeout())
+    if (core.config.keepAliveUs > 0 && core.state === LifeState.Established) {
+      next = Math.min(next, core.lastActivityUs + core.config.keepAliveUs)
+    }
+    return next
+  }
+
+  // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value … is computed as the minimum of the two"
+  #idleAtUs(): Micros {
+    const { core } = this
+    if (core.idleTimeoutUs === 0) return NEVER
+    // RFC 9000 §10.1: "endpoints MUST increase the idle timeout period to be at least three times the current Probe Timeout (PTO)"
+    return core.lastActivityUs + Math.max(core.idleTimeoutUs, 3 * this.path.ptoUs(core.maxAckDelayUs))
+  }
+
+  handleTimeout(nowUs: Micros): void {
+    const { core } = this
+    this.setNow(nowUs)
+    if (core.state >= LifeState.Closing) {
+      if (nowUs >= this.#closeAtUs) this.#drained()
+      return
+    }
+    if (nowUs >= this.#idleAtUs()) return this.#endSilently({ kind: 'idle', afterUs: core.idleTimeoutUs }, nowUs)
+    if (nowUs >= this.#handshakeDeadlineUs) {
+      return this.#endSilently({ kind: 'idle', afterUs: core.config.handshakeTimeoutUs }, nowUs)
+    }
+    try {
+      const { path } = this
+      if (path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) this.#onPto(path, nowUs)
+      core.paths.onTimeout(nowUs)
+      core.keys.onTimeout(nowUs)
+      const { keepAliveUs } = core.config
+      if (keepAliveUs > 0 && nowUs >= core.lastActivityUs + keepAliveUs) {
+        core.pingPending = true
+        core.lastActivityUs = nowUs
+      }
+    } catch (error) {
+      this.fail(error, nowUs)
+    }
+  }
+
+  #onPto(path: Path, nowUs: Micros): void {
+    path.ecn.onPtoExpired(path.recovery.ptoCount)
+    if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
+  }
+
+  // ---- end of life
+
+  /** Closes because of what a packet or a timer brought about. Our own bugs close with INTERNAL_ERROR. */
+  fail(error: unknown, nowUs: Micros): void {
+    if (this.core.state >= LifeState.Closing) return
+    if (error instanceof TransportError) {
+      const { code, codeName: name, frameType, message: reason } = error
+      return this.#startClosing({ kind: 'transport', by: 'local', code, name, frameType, reason }, nowUs)
+    }
+    if (error instanceof CryptoError) {
+      const { code, message: reason } = error
+      return this.#startClosing({ kind: 'transport', by: 'local', code, name: `CRYPTO_ERROR(${code - 0x100})`, reason }, nowUs)
+    }
+    const reason = error instanceof Error ? error.message : String(error)
+    const code = transportErrorCodes.INTERNAL_ERROR
+    this.core.observer?.event('internal_error', { reason, stack: error instanceof Error ? error.stack : '' }, nowUs)
+    this.#startClosing({ kind: 'transport', by: 'local', code, name: 'INTERNAL_ERROR', reason }, nowUs)
+  }
+
+  /** Closes with a transport error of ours. */
+  failWith(name: TransportErrorName, reason: string, nowUs: Micros): void {
+    this.fail(new TransportError(name, 0, reason), nowUs)
+  }
+
+  #startClosing(reason: CloseReason, nowUs: Micros): void {
+    const { core } = this
+    if (core.state >= LifeState.Closing) return
+    core.state = LifeState.Closing
+    core.closeReason = reason
+    this.#closePending = true
+    // RFC 9000 §10.2: "These states SHOULD persist for at least three times the current PTO interval"
+    this.#closeAtUs = nowUs + 3 * this.path.ptoUs(core.maxAckDelayUs)
+    this.#announceEnd(reason, nowUs)
+  }
+
+  // RFC 9000 §10.2.2: "The draining state is entered once an endpoint receives a CONNECTION_CLOSE frame … it MUST NOT send any packets"
+  #onPeerClosed(reason: CloseReason, nowUs: Micros): void {
+    const { core } = this
+    if (core.state >= LifeState.Draining) return
+    const wasClosing = core.state === LifeState.Closing
+    core.state = LifeState.Draining
+    this.#closePending = false
+    if (wasClosing) return
+    core.closeReason = reason
+    this.#closeAtUs = nowUs + 3 * this.path.ptoUs(core.maxAckDelayUs)
+    this.#announceEnd(reason, nowUs)
+  }
+
+  /** Stateless reset, idle timeout, failed version negotiation: nothing more is sent. */
+  #endSilently(reason: CloseReason, nowUs: Micros): void {
+    if (this.core.state >= LifeState.Closing) return
+    this.core.closeReason = reason
+    this.#announceEnd(reason, nowUs)
+    this.#drained()
+  }
+
+  onStatelessReset(nowUs: Micros): void {
+    // RFC 9000 §10.3.1: "the endpoint MUST enter the draining period and not send any further packets on this connection"
+    this.#onPeerClosed({ kind: 'reset' }, nowUs)
+  }
+
+  onVersionFailure(offered: readonly number[], nowUs: Micros): void {
+    this.#endSilently({ kind: 'version', offered }, nowUs)
+  }
+
+  #announceEnd(reason: CloseReason, nowUs: Micros): void {
+    this.core.events.push({ kind: 'closed', reason })
+    this.core.observer?.event('connection_closed', { ...reason }, nowUs)
+    this.#wake()
+  }
+
+  /** Releases keys, CIDs and TLS. After this the endpoint forgets the connection. */
+  #drained(): void {
+    const { core } = this
+    if (core.state === LifeState.Drained) return
+    core.state = LifeState.Drained
+    this.release()
+    this.#wake()
+  }
+
+  release(): void {
+    const { core } = this
+    for (const path of core.paths.paths) {
+      path.cids.close()
+      core.crypto.closeSpace(path.space.handle)
+    }
+    for (const level of [Level.Initial, Level.Handshake] as const) {
+      const space = core.spaces[level]
+      if (space !== undefined) core.crypto.closeSpace(space.handle)
+      core.spaces[level] = undefined
+    }
+    this.flow.discardInitial()
+    core.keys.close()
+    core.handshake.tls.close()
+  }
+
+  /** Whether 1-RTT packets can be opened now. */
+  get canOpenOneRtt(): boolean {
+    const { core } = this
+    if (core.keys.rx(Level.OneRtt) === NO_KEY || core.state > LifeState.Closing) return false
+    // RFC 9001 §5.7: "a server MUST NOT process incoming 1-RTT protected packets before the TLS handshake is complete"
+    return !core.isServer || core.handshake.isComplete
+  }
+}
+

@@ -1,0 +1,531 @@
+/** Owns connections: routes datagrams by connection ID, accepts clients, keeps ready queue and deadlines. Sans-I/O. */
+import { HeaderStatus, HeaderView, PacketType } from '@quicether/wire'
+import type { LocalCid } from '../cid/cid-registry.ts'
+import { CidTable, LOCAL_CID_LENGTH } from '../cid/cid-table.ts'
+import { type TransportConfig, resolveConfig } from '../config.ts'
+import { Connection, type ConnectionHost } from '../connection.ts'
+import { LifeState, type Role } from '../core.ts'
+import type { ConnectionEvent } from '../events.ts'
+import type { ConnectionObserver } from '../observe.ts'
+import { localParameters } from '../parameters.ts'
+import type { CryptoPort, RandomSource, TlsClientContext, TlsServerContext } from '../ports/crypto.ts'
+import { DESCRIPTOR_WORDS, Level, OpenIn, OpenOut } from '../ports/crypto.ts'
+import { type DatagramBatch, type Micros, NEVER, type PathTuple, type TransmitBatch } from '../ports/datagrams.ts'
+import { type AcceptOptions, Acceptor, acceptDefaults } from './acceptor.ts'
+import { DeadlineHeap } from './deadline-heap.ts'
+import { handleDatagram, openOne, opened } from './packet-intake.ts'
+import { StatelessAnswers } from './stateless.ts'
+import { TokenMint } from './tokens.ts'
+
+export interface ServerOptions extends Partial<AcceptOptions> {
+  readonly tls: TlsServerContext
+}
+
+export interface ObserverInfo {
+  readonly role: Role
+  readonly originalDestinationCid: string
+  readonly tuple: PathTuple
+}
+
+export interface EndpointOptions {
+  readonly crypto: CryptoPort
+  readonly random: RandomSource
+  /** Absent: this endpoint only connects. */
+  readonly server?: ServerOptions
+  readonly config?: Partial<TransportConfig>
+  readonly observe?: (info: ObserverInfo) => ConnectionObserver | null
+  /** Something can be transmitted or an event is queued, from outside the driver's own calls. Must not call back. */
+  readonly onReady?: () => void
+}
+
+export interface ConnectOptions {
+  readonly tls: TlsClientContext
+  readonly tuple: PathTuple
+  readonly serverName: string
+  readonly alpn: readonly string[]
+  /** Offer 0-RTT when possible. */
+  readonly earlyData?: boolean
+  /** First version to try; default: the first of the configuration. */
+  readonly version?: number
+  readonly config?: Partial<TransportConfig>
+  /** Token from an earlier NEW_TOKEN of this server. */
+  readonly token?: Uint8Array
+  /** Called with tokens for later connections. */
+  readonly onNewToken?: (token: Uint8Array) => void
+}
+
+export type EndpointEvent =
+  | { readonly kind: 'incoming'; readonly connection: Connection }
+  | { readonly kind: 'connection'; readonly connection: Connection; readonly event: ConnectionEvent }
+  | { readonly kind: 'drained'; readonly connection: Connection }
+
+const BATCH_MAX = 256
+
+/**
+ * Contract: calls never re-enter. After any push (`handleDatagrams`, `handleTimeout`, `connect`) or call on a
+ * connection, drain `pollTransmit` until false and `pollEvent` until undefined, then re-arm a timer at `pollTimeout()`.
+ * `nowUs` never goes back.
+ */
+export class Endpoint {
+  readonly crypto: CryptoPort
+  readonly config: TransportConfig
+  readonly #random: RandomSource
+  readonly #server: ServerOptions | undefined
+  readonly #observe: ((info: ObserverInfo) => ConnectionObserver | null) | undefined
+  readonly #onReady: (() => void) | undefined
+  readonly #routes: CidTable<Connection> = new CidTable<Connection>()
+  /** Server: original DCIDs of clients, until the handshake is confirmed. */
+  readonly #initialRoutes: Map<string, Connection> = new Map()
+  /** Trusted stateless reset tokens of peers. */
+  readonly #resetTokens: Map<string, Connection> = new Map()
+  readonly #connections: Set<Connection> = new Set()
+  readonly #deadlines: DeadlineHeap<Connection> = new DeadlineHeap<Connection>()
+  readonly #ready: Connection[] = []
+  readonly #withEvents: Connection[] = []
+  readonly #incoming: EndpointEvent[] = []
+  readonly #answers: StatelessAnswers
+  readonly #tokens: TokenMint
+  readonly #acceptor: Acceptor
+  readonly #header: HeaderView = new HeaderView()
+  readonly #clientOptions: WeakMap<Connection, ConnectOptions> = new WeakMap()
+  #handshakes = 0
+  // 1-RTT packets of the batch, opened together.
+  readonly #descriptors: Int32Array = new Int32Array(BATCH_MAX * DESCRIPTOR_WORDS)
+  readonly #pendingConnections: Connection[] = new Array<Connection>(BATCH_MAX)
+  readonly #pendingIndexes: Int32Array = new Int32Array(BATCH_MAX)
+  readonly #pendingSequences: Int32Array = new Int32Array(BATCH_MAX)
+  #pendingCount = 0
+  #isDriving = false
+
+  constructor(options: EndpointOptions) {
+    this.crypto = options.crypto
+    this.config = resolveConfig(options.config)
+    this.#random = options.random
+    this.#server = options.server
+    this.#observe = options.observe
+    this.#onReady = options.onReady
+    this.#answers = new StatelessAnswers(options.crypto, options.random)
+    this.#tokens = new TokenMint(options.crypto, options.random)
+    this.#acceptor = new Acceptor({ ...acceptDefaults, ...options.server }, this.#tokens, this.#answers, options.random)
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size
+  }
+
+  get stats(): { readonly retries: number; readonly versionNegotiations: number; readonly resets: number; readonly refused: number } {
+    const { retries, versionNegotiations, resets } = this.#answers
+    return { retries, versionNegotiations, resets, refused: this.#acceptor.refused }
+  }
+
+  connections(): IterableIterator<Connection> {
+    return this.#connections.values()
+  }
+
+  // ---- push
+
+  /** Starts a connection; its first packets come from `pollTransmit`. */
+  connect(options: ConnectOptions, nowUs: Micros): Connection {
+    const config = resolveConfig({ ...this.config, ...options.config })
+    const version = options.version ?? (config.versions[0] as number)
+    // RFC 9000 §7.2: "unpredictable … at least 8 bytes in length"
+    const destinationCid = this.#randomBytes(LOCAL_CID_LENGTH)
+    const connection = this.#create('client', config, options.tuple, version, hex(destinationCid), nowUs, (parameters, chosen) =>
+      options.tls.createSession({
+        version: chosen,
+        serverName: options.serverName,
+        alpn: options.alpn,
+        transportParameters: parameters,
+        earlyData: options.earlyData ?? false,
+      }),
+    )
+    this.#clientOptions.set(connection, options)
+    if (options.token !== undefined) connection.core.token = options.token
+    connection.setNow(nowUs)
+    connection.flow.startClient(destinationCid)
+    this.#started(connection, nowUs)
+    this.#markReady(connection)
+    return connection
+  }
+
+  /** Takes received datagrams; packets are opened in place. */
+  handleDatagrams(batch: DatagramBatch, nowUs: Micros): void {
+    this.#isDriving = true
+    for (let i = 0; i < batch.count; i++) {
+      if (!this.#stage(batch, i)) {
+        this.#openStaged(batch, nowUs)
+        this.#handleSlow(batch, i, nowUs)
+      } else if (this.#pendingCount === BATCH_MAX) this.#openStaged(batch, nowUs)
+    }
+    this.#openStaged(batch, nowUs)
+    this.#isDriving = false
+  }
+
+  /** Stages a 1-RTT packet for the common `open`; false when the datagram needs the slow way. */
+  #stage(batch: DatagramBatch, index: number): boolean {
+    const offset = batch.offsets[index] as number
+    const length = batch.lengths[index] as number
+    const { bytes } = batch
+    if (length < 1 + LOCAL_CID_LENGTH + 20 || ((bytes[offset] as number) & 0x80) !== 0) return false
+    const target = this.#routes.get(bytes, offset + 1)
+    if (target === undefined) return false
+    const connection = target.owner
+    if (!connection.canOpenOneRtt) return false
+    const n = this.#pendingCount
+    const at = n * DESCRIPTOR_WORDS
+    const words = this.#descriptors
+    words[at + OpenIn.Offset] = offset
+    words[at + OpenIn.Length] = length
+    words[at + OpenIn.PnOffset] = 1 + LOCAL_CID_LENGTH
+    words[at + OpenIn.KeyId] = connection.core.keys.rx(Level.OneRtt)
+    words[at + OpenIn.PathId] = 0
+    words[at + OpenIn.Space] = connection.path.space.handle
+    this.#pendingConnections[n] = connection
+    this.#pendingIndexes[n] = index
+    this.#pendingSequences[n] = target.sequence
+    this.#pendingCount = n + 1
+    return true
+  }
+
+  #openStaged(batch: DatagramBatch, nowUs: Micros): void {
+    const count = this.#pendingCount
+    if (count === 0) return
+    this.#pendingCount = 0
+    this.crypto.open(batch.bytes, this.#descriptors, count)
+    for (let n = 0; n < count; n++) this.#deliverStaged(batch, n, nowUs)
+  }
+
+  #deliverStaged(batch: DatagramBatch, n: number, nowUs: Micros): void {
+    const connection = this.#pendingConnections[n] as Connection
+    const index = this.#pendingIndexes[n] as number
+    const words = this.#descriptors
+    const at = n * DESCRIPTOR_WORDS
+    const payloadLength = words[at + OpenOut.PayloadLength] as number
+    const length = batch.lengths[index] as number
+    const tuple = batch.tuples[index] as PathTuple
+    const { core } = connection
+    this.#markReady(connection)
+    if (core.state >= LifeState.Closing) {
+      if (core.state === LifeState.Closing) this.#whileClosing(connection, payloadLength, n, batch, nowUs)
+      return
+    }
+    connection.setNow(nowUs)
+    core.counters.bytesReceived += length
+    if (payloadLength < 0) return this.#onUnreadable(connection, batch, index, nowUs)
+    if (!core.paths.admit(connection.path, tuple, length)) {
+      core.counters.packetsDropped++
+      core.observer?.packetDropped('unknown_tuple', length, nowUs)
+      return
+    }
+    const payload = words[at + OpenOut.PayloadOffset] as number
+    opened.level = Level.OneRtt
+    opened.packetNumber = ((words[at + OpenOut.PnLow] as number) >>> 0) + (words[at + OpenOut.PnHigh] as number) * 2 ** 32
+    opened.firstByte = words[at + OpenOut.FirstByte] as number
+    opened.length = length
+    opened.ecn = batch.ecns[index] as number
+    opened.localSequence = this.#pendingSequences[n] as number
+    connection.onGeneration(words[at + OpenOut.Generation] as number)
+    connection.receiver.onPacket(opened, connection.path, tuple, batch.bytes, payload, payload + payloadLength, nowUs)
+  }
+
+  /** In the closing state a CONNECTION_CLOSE of the peer still counts; everything else is answered now and then. */
+  #whileClosing(connection: Connection, payloadLength: number, n: number, batch: DatagramBatch, nowUs: Micros): void {
+    const payload = this.#descriptors[n * DESCRIPTOR_WORDS + OpenOut.PayloadOffset] as number
+    // RFC 9000 §10.2.1: a closing endpoint that receives CONNECTION_CLOSE may enter the draining state
+    const type = payloadLength > 0 ? batch.bytes[payload] : 0
+    if (type === 0x1c || type === 0x1d) connection.onStatelessReset(nowUs)
+    else connection.onPacketWhileClosing()
+  }
+
+  #onUnreadable(connection: Connection, batch: DatagramBatch, index: number, nowUs: Micros): void {
+    const offset = batch.offsets[index] as number
+    const length = batch.lengths[index] as number
+    if (this.#isReset(batch.bytes, offset, length)) return connection.onStatelessReset(nowUs)
+    connection.core.counters.packetsDropped++
+    connection.core.observer?.packetDropped('decryption_failure', length, nowUs)
+    try {
+      connection.core.keys.onFailed()
+    } catch (error) {
+      connection.fail(error, nowUs)
+    }
+  }
+
+  // RFC 9000 §10.3.1: "The endpoint identifies a received datagram as a Stateless Reset by comparing the last 16 bytes of the datagram with all stateless reset tokens associated with the remote address"
+  #isReset(bytes: Uint8Array, offset: number, length: number): boolean {
+    if (length < 21 || this.#resetTokens.size === 0) return false
+    return this.#resetTokens.has(hex(bytes.subarray(offset + length - 16, offset + length)))
+  }
+
+  #handleSlow(batch: DatagramBatch, index: number, nowUs: Micros): void {
+    const offset = batch.offsets[index] as number
+    const length = batch.lengths[index] as number
+    const tuple = batch.tuples[index] as PathTuple
+    const ecn = batch.ecns[index] as number
+    const { bytes } = batch
+    const end = offset + length
+    const header = this.#header
+    const status = header.parse(bytes, offset, end, LOCAL_CID_LENGTH)
+    if (status === HeaderStatus.Malformed) return
+    const connection = this.#route(bytes, header)
+    if (connection === undefined) {
+      if (status === HeaderStatus.UnknownVersion) return this.#onUnknownVersion(bytes, header, length, tuple)
+      if (header.type === PacketType.Initial) return this.#accept(bytes, offset, end, tuple, ecn, nowUs)
+      if (header.type === PacketType.OneRtt) this.#onUnknownCid(bytes, offset, length, tuple, nowUs)
+      return
+    }
+    if (status !== HeaderStatus.Ok) return
+    this.#markReady(connection)
+    if (connection.core.state >= LifeState.Closing) {
+      if (connection.core.state === LifeState.Closing) connection.onPacketWhileClosing()
+      return
+    }
+    connection.setNow(nowUs)
+    connection.core.counters.bytesReceived += length
+    if (!connection.core.paths.admit(connection.path, tuple, length)) return
+    handleDatagram(connection, bytes, offset, end, tuple, ecn, 0, nowUs)
+  }
+
+  #route(bytes: Uint8Array, header: HeaderView): Connection | undefined {
+    if (header.dcidLength === LOCAL_CID_LENGTH) {
+      const target = this.#routes.get(bytes, header.dcidOffset)
+      if (target !== undefined) return target.owner
+    }
+    if (header.type === PacketType.OneRtt || this.#initialRoutes.size === 0) return undefined
+    return this.#initialRoutes.get(hex(bytes.subarray(header.dcidOffset, header.dcidOffset + header.dcidLength)))
+  }
+
+  #onUnknownCid(bytes: Uint8Array, offset: number, length: number, tuple: PathTuple, nowUs: Micros): void {
+    if (length < 1 + LOCAL_CID_LENGTH) return
+    const token = length >= 21 ? hex(bytes.subarray(offset + length - 16, offset + length)) : ''
+    const connection = this.#resetTokens.get(token)
+    if (connection !== undefined) {
+      this.#markReady(connection)
+      return connection.onStatelessReset(nowUs)
+    }
+    const cid = bytes.slice(offset + 1, offset + 1 + LOCAL_CID_LENGTH)
+    this.#answers.reset(cid, length, tuple, nowUs)
+    this.#signal()
+  }
+
+  // RFC 9000 §6.1: "a server … SHOULD send a Version Negotiation packet" if the datagram is large enough for a supported version
+  #onUnknownVersion(bytes: Uint8Array, header: HeaderView, length: number, tuple: PathTuple): void {
+    if (this.#server === undefined || length < 1200) return
+    this.#answers.versionNegotiation(bytes, header, tuple, this.config.versions)
+    this.#signal()
+  }
+
+  // ---- accepting
+
+  #accept(bytes: Uint8Array, offset: number, end: number, tuple: PathTuple, ecn: number, nowUs: Micros): void {
+    const server = this.#server
+    const header = this.#header
+    if (server === undefined) return
+    if (!this.config.versions.includes(header.version)) return this.#onUnknownVersion(bytes, header, end - offset, tuple)
+    const load = { handshakes: this.#handshakes, connections: this.#connections.size }
+    const admission = this.#acceptor.admit(bytes, header, end - offset, tuple, load, nowUs)
+    this.#signal()
+    if (admission === undefined) return
+    const initialDcid = bytes.slice(header.dcidOffset, header.dcidOffset + header.dcidLength)
+    const keys = this.crypto.initialKeys(header.version, initialDcid, 'server')
+    const probeSpace = this.crypto.createSpace()
+    // Nothing is created for a packet that does not authenticate: open a copy first.
+    const copy = bytes.slice(offset, offset + header.packetLength)
+    const payloadLength = openOne({ core: { crypto: this.crypto } }, copy, 0, header, keys.rx, probeSpace)
+    this.crypto.closeSpace(probeSpace)
+    if (payloadLength < 0) {
+      this.crypto.closeKey(keys.rx)
+      this.crypto.closeKey(keys.tx)
+      return
+    }
+    const connection = this.#create('server', this.config, tuple, header.version, hex(admission.originalDcid), nowUs, (parameters, version) =>
+      server.tls.createSession({ version, transportParameters: parameters }),
+    )
+    const local = connection.path.cids.local[0] as LocalCid
+    connection.flow.startServer({ keys, initialDcid, ...admission, resetToken: local.resetToken })
+    connection.path.receivedBytes += end - offset
+    this.#initialRoutes.set(hex(initialDcid), connection)
+    this.#started(connection, nowUs)
+    this.#incoming.push({ kind: 'incoming', connection })
+    this.#markReady(connection)
+    connection.setNow(nowUs)
+    connection.core.counters.bytesReceived += end - offset
+    if (admission.hasInvalidToken) {
+      connection.flow.onFirstPacket(bytes.slice(header.scidOffset, header.scidOffset + header.scidLength))
+      return connection.failWith('INVALID_TOKEN', 'the Retry token is not valid for this address', nowUs)
+    }
+    handleDatagram(connection, bytes, offset, end, tuple, ecn, 0, nowUs)
+  }
+
+  #create(
+    role: Role,
+    config: TransportConfig,
+    tuple: PathTuple,
+    version: number,
+    originalDestinationCid: string,
+    nowUs: Micros,
+    createTls: (parameters: Uint8Array, version: number) => ReturnType<TlsServerContext['createSession']>,
+  ): Connection {
+    const cid = this.#randomBytes(LOCAL_CID_LENGTH)
+    const localCid: LocalCid = { sequence: 0, cid, resetToken: this.crypto.statelessResetToken(cid) }
+    const connection = new Connection({
+      role,
+      config,
+      crypto: this.crypto,
+      random: this.#random,
+      observer: this.#observe?.({ role, originalDestinationCid, tuple }) ?? null,
+      host: (owner) => this.#hostOf(owner),
+      tuple,
+      version,
+      localCid,
+      parameters: localParameters(config),
+      createTls,
+      nowUs,
+    })
+    this.#routes.set(cid, { owner: connection, pathId: 0, sequence: 0 })
+    this.#connections.add(connection)
+    this.#handshakes++
+    return connection
+  }
+
+  #started(connection: Connection, nowUs: Micros): void {
+    const { core } = connection
+    core.observer?.connectionStarted({
+      role: core.role,
+      version: core.version,
+      sourceCid: hex(core.localCid),
+      destinationCid: hex(connection.path.cids.active?.cid ?? new Uint8Array(0)),
+      originalDestinationCid: hex(core.originalDestinationCid),
+      tuple: connection.path.tuple,
+      nowUs,
+    })
+  }
+
+  #hostOf(connection: Connection): ConnectionHost {
+    return {
+      issue: (pathId, sequence) => {
+        const cid = this.#randomBytes(LOCAL_CID_LENGTH)
+        this.#routes.set(cid, { owner: connection, pathId, sequence })
+        return { sequence, cid, resetToken: this.crypto.statelessResetToken(cid) }
+      },
+      unroute: (cid) => this.#routes.delete(cid),
+      trustResetToken: (token) => void this.#resetTokens.set(hex(token), connection),
+      forgetResetToken: (token) => void this.#resetTokens.delete(hex(token)),
+      onWake: () => this.#markReady(connection),
+      onNewToken: (_connection, token) => this.#clientOptions.get(connection)?.onNewToken?.(token),
+    }
+  }
+
+  /** Lets time pass: expired deadlines act. */
+  handleTimeout(nowUs: Micros): void {
+    this.#isDriving = true
+    for (let item = this.#deadlines.peek(); item !== undefined && item.deadlineUs <= nowUs; item = this.#deadlines.peek()) {
+      item.handleTimeout(nowUs)
+      this.#deadlines.set(item, NEVER)
+      this.#markReady(item)
+    }
+    this.#isDriving = false
+  }
+
+  #markReady(connection: Connection): void {
+    if (!connection.isReady) {
+      connection.isReady = true
+      this.#ready.push(connection)
+    }
+    this.#signal()
+  }
+
+  #signal(): void {
+    if (!this.#isDriving) this.#onReady?.()
+  }
+
+  // ---- pull
+
+  /** Fills `out` with the next train; false when nothing can be sent now. */
+  pollTransmit(out: TransmitBatch, nowUs: Micros): boolean {
+    this.#isDriving = true
+    try {
+      if (this.#answers.pollTransmit(out)) return true
+      for (let connection = this.#ready[0]; connection !== undefined; connection = this.#ready[0]) {
+        if (connection.pollTransmit(out, nowUs)) {
+          // Round robin: one train each.
+          if (this.#ready.length > 1) this.#ready.push(this.#ready.shift() as Connection)
+          return true
+        }
+        this.#ready.shift()
+        connection.isReady = false
+        this.#settle(connection, nowUs)
+      }
+      return false
+    } finally {
+      this.#isDriving = false
+    }
+  }
+
+  /** The connection has nothing to send now: arm its timer, note its events, forget it when it is over. */
+  #settle(connection: Connection, nowUs: Micros): void {
+    this.#deadlines.set(connection, connection.nextTimeoutUs(nowUs))
+    if (!connection.hasEvents && connection.core.events.size > 0) {
+      connection.hasEvents = true
+      this.#withEvents.push(connection)
+    }
+    const { core } = connection
+    if (core.handshakeConfirmed || core.state >= LifeState.Closing) this.#endHandshake(connection, nowUs)
+    if (core.state === LifeState.Drained) this.#forget(connection)
+  }
+
+  #endHandshake(connection: Connection, nowUs: Micros): void {
+    if (connection.isCounted) return
+    connection.isCounted = true
+    this.#handshakes--
+    const { core } = connection
+    for (const [key, owner] of this.#initialRoutes) if (owner === connection) this.#initialRoutes.delete(key)
+    if (core.isServer && core.handshakeConfirmed) {
+      // RFC 9000 §8.1.3: a token for the client's next connection
+      core.newTokens.push(this.#tokens.fresh(connection.path.tuple, nowUs))
+      this.#markReady(connection)
+    }
+  }
+
+  #forget(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return
+    this.#deadlines.remove(connection)
+    this.#incoming.push({ kind: 'drained', connection })
+  }
+
+  /** Earliest moment `handleTimeout` has something to do, NEVER when none. No side effect. */
+  pollTimeout(): Micros {
+    return this.#deadlines.peek()?.deadlineUs ?? NEVER
+  }
+
+  /** Next event of the endpoint or one of its connections. A connection's `drained` comes after its other events. */
+  pollEvent(): EndpointEvent | undefined {
+    const incoming = this.#incoming[0]
+    if (incoming !== undefined && (incoming.kind === 'incoming' || this.#withEvents.length === 0)) {
+      return this.#incoming.shift()
+    }
+    for (let connection = this.#withEvents[0]; connection !== undefined; connection = this.#withEvents[0]) {
+      const event = connection.pollEvent()
+      if (event !== undefined) return { kind: 'connection', connection, event }
+      this.#withEvents.shift()
+      connection.hasEvents = false
+    }
+    return this.#incoming.shift()
+  }
+
+  #randomBytes(length: number): Uint8Array {
+    const bytes = new Uint8Array(length)
+    this.#random.fill(bytes)
+    return bytes
+  }
+
+  /** Closes every connection with an application code; used when the driver stops. */
+  closeAll(code: number, reason: string): void {
+    for (const connection of this.#connections) connection.close(code, reason)
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  let text = ''
+  for (let i = 0; i < bytes.length; i++) text += ((bytes[i] as number) + 256).toString(16).slice(1)
+  return text
+}

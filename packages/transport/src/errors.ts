@@ -1,0 +1,17 @@
+/** Errors for the caller of the engine: wrong use of the API, never a peer's doing. */
+
+export class QuicError extends Error {
+  /** Stable identifier, e.g. `ERR_STREAM_FINISHED`. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'QuicError'
+    this.code = code
+  }
+}
+
+/** Our own invariant: fails tests, and closes the connection with INTERNAL_ERROR in production. */
+export function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new Error(`invariant violated: ${message}`)
+}

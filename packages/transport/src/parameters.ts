@@ -1,0 +1,111 @@
+/** Our transport parameters, and the checks of the peer's against the handshake (RFC 9000 §7.3, RFC 9368 §4). */
+import { TransportError, type TransportParameters, defaultTransportParameters } from '@quicether/wire'
+import type { TransportConfig } from './config.ts'
+import type { Role } from './core.ts'
+
+/** What the peer's parameters must agree with. */
+export interface HandshakeFacts {
+  readonly role: Role
+  /** Source CID of the first packet the peer sent. */
+  readonly peerCid: Uint8Array
+  /** Client: DCID of its very first Initial. */
+  readonly originalDestinationCid: Uint8Array
+  /** Client: source CID of the Retry it obeyed, undefined without Retry. */
+  readonly retrySourceCid: Uint8Array | undefined
+  readonly version: number
+  readonly originalVersion: number
+  /** Client: it reacted to a Version Negotiation packet. */
+  readonly isAfterVersionNegotiation: boolean
+  readonly versions: readonly number[]
+}
+
+/** Parameters of this endpoint for one connection; connection IDs are added by the caller. */
+export function localParameters(config: TransportConfig): TransportParameters {
+  return {
+    ...defaultTransportParameters(),
+    maxIdleTimeoutMs: Math.ceil(config.idleTimeoutUs / 1000),
+    maxUdpPayloadSize: Math.max(1200, Math.min(65_527, config.mtuBytesMax)),
+    initialMaxData: config.connectionWindowBytes,
+    initialMaxStreamDataBidiLocal: config.streamWindowBytes,
+    initialMaxStreamDataBidiRemote: config.streamWindowBytes,
+    initialMaxStreamDataUni: config.streamWindowBytes,
+    initialMaxStreamsBidi: config.maxStreamsBidi,
+    initialMaxStreamsUni: config.maxStreamsUni,
+    maxAckDelayMs: Math.ceil(config.maxAckDelayUs / 1000),
+    disableActiveMigration: config.isActiveMigrationDisabled,
+    activeConnectionIdLimit: config.activeCidLimit,
+    maxDatagramFrameSize: config.datagramFrameBytesMax,
+    greaseQuicBit: config.isGreaseEnabled,
+  }
+}
+
+function equal(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}
+
+function bad(reason: string): never {
+  throw new TransportError('TRANSPORT_PARAMETER_ERROR', 0, reason)
+}
+
+/** Throws TransportError when the peer's parameters contradict what was seen on the wire. */
+export function authenticatePeer(peer: TransportParameters, facts: HandshakeFacts): void {
+  // RFC 9000 §7.3: "An endpoint MUST treat the absence of the initial_source_connection_id transport parameter from either endpoint or the absence of the original_destination_connection_id transport parameter from the server as a connection error of type TRANSPORT_PARAMETER_ERROR."
+  if (peer.initialSourceCid === undefined) bad('initial_source_connection_id is missing')
+  if (!equal(peer.initialSourceCid, facts.peerCid)) bad('initial_source_connection_id differs from the packets')
+  if (facts.role === 'client') {
+    if (!equal(peer.originalDestinationCid, facts.originalDestinationCid)) {
+      bad('original_destination_connection_id is missing or differs from what we sent')
+    }
+    if (!equal(peer.retrySourceCid, facts.retrySourceCid)) {
+      bad('retry_source_connection_id does not match the Retry packet received, if any')
+    }
+  }
+  authenticateVersion(peer, facts)
+}
+
+// RFC 9368 §4: version_information protects against downgrade; violations are VERSION_NEGOTIATION_ERROR
+function authenticateVersion(peer: TransportParameters, facts: HandshakeFacts): void {
+  const info = peer.versionInformation
+  if (info === undefined) {
+    if (facts.isAfterVersionNegotiation || facts.version !== facts.originalVersion) {
+      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'the server changed the version without version_information')
+    }
+    return
+  }
+  if (info.chosen !== facts.version && facts.role === 'client') {
+    throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'chosen version differs from the packets')
+  }
+  if (facts.role === 'server') {
+    if (info.chosen !== facts.originalVersion || !info.available.includes(info.chosen)) {
+      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'the client chose a version it does not offer')
+    }
+    return
+  }
+  if (facts.isAfterVersionNegotiation) {
+    const best = facts.versions.find((version) => info.available.includes(version))
+    if (best !== undefined && best !== facts.version) {
+      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'a better version was available: downgrade detected')
+    }
+  }
+}
+
+/** Numbers from an earlier connection that a client may use for 0-RTT, and a server may not lower (RFC 9000 §7.4.1). */
+export function checkEarlyDataLimits(remembered: TransportParameters, now: TransportParameters): void {
+  const names = [
+    'activeConnectionIdLimit',
+    'initialMaxData',
+    'initialMaxStreamDataBidiLocal',
+    'initialMaxStreamDataBidiRemote',
+    'initialMaxStreamDataUni',
+    'initialMaxStreamsBidi',
+    'initialMaxStreamsUni',
+    'maxDatagramFrameSize',
+  ] as const
+  for (const name of names) {
+    if (now[name] < remembered[name]) {
+      // RFC 9000 §7.4.1: "a client … MUST treat this as … PROTOCOL_VIOLATION" when limits accepted for 0-RTT are reduced
+      throw new TransportError('PROTOCOL_VIOLATION', 0, `${name} is below the value remembered for 0-RTT`)
+    }
+  }
+}

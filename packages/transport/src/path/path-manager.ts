@@ -1,0 +1,283 @@
+/** Opens, validates and moves paths: NAT rebinding, migration, preferred address. The only writer of path state. */
+import { TransportError } from '@quicether/wire'
+import type { EventQueue } from '../event-queue.ts'
+import { type Micros, NEVER, type PathTuple, sameTuple } from '../ports/datagrams.ts'
+import type { Path } from './path.ts'
+import { PathProbe } from './path-probe.ts'
+
+/** Address tuples looked at besides the active one. More are an attack; the oldest idle one makes room. */
+export const PROBES_MAX = 8
+
+/** What the manager needs to know of the connection. */
+export interface PathManagerHost {
+  readonly isServer: boolean
+  readonly maxAckDelayUs: Micros
+  isHandshakeConfirmed(): boolean
+  /** The peer asked us not to migrate, or the handshake's remote address may not change. */
+  isMigrationForbidden(): boolean
+  onPathEvent(change: string, path: Path): void
+}
+
+export class PathManager {
+  readonly paths: Path[] = []
+  readonly probes: PathProbe[] = []
+  readonly #host: PathManagerHost
+  readonly #events: EventQueue
+  migrations = 0
+  rebindings = 0
+
+  constructor(host: PathManagerHost, events: EventQueue) {
+    this.#host = host
+    this.#events = events
+  }
+
+  /** The path of the handshake; path 0. */
+  get primary(): Path {
+    return this.paths[0] as Path
+  }
+
+  get(pathId: number): Path | undefined {
+    return this.paths[0]?.id === pathId ? this.paths[0] : this.paths.find((path) => path.id === pathId)
+  }
+
+  /** Whether a datagram for `path` from `tuple` may be looked at, and where its bytes count. */
+  admit(path: Path, tuple: PathTuple, bytes: number): boolean {
+    if (sameTuple(path.tuple, tuple)) {
+      path.receivedBytes += bytes
+      return true
+    }
+    if (!this.#host.isServer) return this.#admitAtClient(path, tuple, bytes)
+    // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed"
+    if (!this.#host.isHandshakeConfirmed()) {
+      // A NAT may rebind during the handshake; without validation of the new tuple nothing may be sent there.
+      return false
+    }
+    const probe = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'answer')
+    probe.receivedBytes += bytes
+    return true
+  }
+
+  // RFC 9000 §9: "If a client receives packets from an unknown server address, the client MUST discard these packets."
+  #admitAtClient(path: Path, tuple: PathTuple, bytes: number): boolean {
+    const probe = this.#probeFor(tuple)
+    if (probe !== undefined) {
+      probe.receivedBytes += bytes
+      return true
+    }
+    const { remoteAddress, remotePort } = path.tuple
+    if (tuple.remoteAddress !== remoteAddress || tuple.remotePort !== remotePort) return false
+    path.receivedBytes += bytes
+    return true
+  }
+
+  #probeFor(tuple: PathTuple): PathProbe | undefined {
+    for (const probe of this.probes) if (sameTuple(probe.tuple, tuple)) return probe
+    return undefined
+  }
+
+  #addProbe(tuple: PathTuple, purpose: PathProbe['purpose']): PathProbe {
+    if (this.probes.length >= PROBES_MAX) {
+      const idle = this.probes.findIndex((probe) => !probe.isValidating() || probe.purpose === 'answer')
+      this.#removeProbe(this.probes[Math.max(0, idle)] as PathProbe)
+    }
+    const probe = new PathProbe(tuple, purpose)
+    this.probes.push(probe)
+    return probe
+  }
+
+  #removeProbe(probe: PathProbe): void {
+    const index = this.probes.indexOf(probe)
+    if (index >= 0) this.probes.splice(index, 1)
+    if (probe.cid !== undefined) this.primary.cids.retire(probe.cid)
+    probe.cid = undefined
+  }
+
+  /** PATH_CHALLENGE arrived in a datagram on `tuple`: the response goes back there (RFC 9000 §8.2.2). */
+  onChallenge(path: Path, tuple: PathTuple, data: Uint8Array): void {
+    const isActive = sameTuple(path.tuple, tuple)
+    let probe = this.#probeFor(tuple)
+    if (probe === undefined) {
+      probe = this.#addProbe(tuple, isActive ? 'active' : 'answer')
+      probe.isValidated = isActive && path.isValidated
+      if (isActive) probe.receivedBytes = path.receivedBytes
+      if (isActive) probe.sentBytes = path.sentBytes
+    }
+    probe.onChallenge(data)
+  }
+
+  /** PATH_RESPONSE arrived. It may come over any path (RFC 9000 §8.2.3). */
+  onResponse(path: Path, bytes: Uint8Array, start: number, nowUs: Micros): void {
+    const probe = this.probes.find((candidate) => candidate.matches(bytes, start))
+    if (probe === undefined) return
+    probe.isValidated = true
+    probe.stop()
+    if (sameTuple(probe.tuple, path.tuple)) {
+      path.isValidated = true
+      path.mtu.start()
+      this.#notify(path, 'validated')
+      this.#dropFallbacks()
+      return
+    }
+    if (probe.purpose === 'migrate') this.#completeMigration(path, probe, nowUs)
+  }
+
+  /** A packet whose number is the largest so far, with a non-probing frame, came from `tuple`: the peer has moved. */
+  onNonProbing(path: Path, tuple: PathTuple, packetNumber: number, changedCid: boolean, nowUs: Micros): void {
+    if (packetNumber <= path.largestNonProbing) return
+    path.largestNonProbing = packetNumber
+    if (sameTuple(path.tuple, tuple)) return
+    if (!this.#host.isServer) return this.#onClientRebound(path, tuple)
+    this.#onPeerMoved(path, tuple, changedCid, nowUs)
+  }
+
+  /** Our own local address was seen to differ (wildcard socket): nothing the peer did. */
+  #onClientRebound(path: Path, tuple: PathTuple): void {
+    const { remoteAddress, remotePort } = path.tuple
+    if (tuple.remoteAddress === remoteAddress && tuple.remotePort === remotePort) path.tuple = tuple
+  }
+
+  // RFC 9000 §9.3: "Receiving a packet from a new peer address containing a non-probing frame indicates that the peer has migrated to that address."
+  #onPeerMoved(path: Path, tuple: PathTuple, changedCid: boolean, nowUs: Micros): void {
+    const probe = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'active')
+    const wasValidated = probe.isValidated
+    const old = path.tuple
+    const oldWasValidated = path.isValidated
+    const isPortOnly = old.remoteAddress === tuple.remoteAddress && old.localAddress === tuple.localAddress
+    probe.purpose = 'active'
+    path.moveTo(tuple, wasValidated, isPortOnly, nowUs)
+    path.receivedBytes = probe.receivedBytes
+    path.sentBytes = probe.sentBytes
+    this.rebindings++
+    // RFC 9000 §9.5: an endpoint that sees a new CID from a new address SHOULD use a new CID itself
+    if (changedCid) this.#adoptCid(path, probe)
+    const ptoUs = path.ptoUs(this.#host.maxAckDelayUs)
+    if (!wasValidated) {
+      // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
+      probe.start(ptoUs, nowUs)
+      // RFC 9000 §9.3.3: "an endpoint MUST also validate the previously active path" (off-path attacker)
+      if (oldWasValidated) this.#keepAsFallback(old, ptoUs, nowUs)
+    } else path.mtu.start()
+    this.#notify(path, isPortOnly ? 'rebound' : 'migrated')
+  }
+
+  #adoptCid(path: Path, probe: PathProbe): void {
+    if (probe.cid === undefined) {
+      path.cids.rotate()
+      return
+    }
+    const old = path.cids.active
+    path.cids.active = probe.cid
+    const index = path.cids.inUse.indexOf(probe.cid)
+    if (index >= 0) path.cids.inUse.splice(index, 1)
+    probe.cid = undefined
+    if (old !== undefined) path.cids.retire(old)
+  }
+
+  #keepAsFallback(tuple: PathTuple, ptoUs: Micros, nowUs: Micros): void {
+    const fallback = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'fallback')
+    fallback.purpose = 'fallback'
+    fallback.start(ptoUs, nowUs)
+    fallback.isValidated = true
+  }
+
+  #dropFallbacks(): void {
+    for (let i = this.probes.length - 1; i >= 0; i--) {
+      const probe = this.probes[i] as PathProbe
+      if (probe.purpose === 'fallback') this.#removeProbe(probe)
+    }
+  }
+
+  /** Client: moves to `tuple` once it is validated. Returns false when no unused CID of the peer is left. */
+  migrate(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
+    if (this.#host.isMigrationForbidden() || !this.#host.isHandshakeConfirmed()) return false
+    return this.#probe(path, tuple, nowUs)
+  }
+
+  /** Client: moves to the server's preferred address (RFC 9000 §9.6). */
+  usePreferredAddress(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
+    return this.#probe(path, tuple, nowUs)
+  }
+
+  #probe(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
+    if (sameTuple(path.tuple, tuple)) return true
+    let probe = this.#probeFor(tuple)
+    if (probe === undefined) {
+      // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address"
+      const cid = path.cids.takeSpare()
+      if (cid === undefined) return false
+      probe = this.#addProbe(tuple, 'migrate')
+      probe.cid = cid
+      path.cids.inUse.push(cid)
+    }
+    probe.purpose = 'migrate'
+    // A client may send to the server's addresses without limit: it knows that they are the server's.
+    probe.receivedBytes = Math.max(probe.receivedBytes, 1_000_000)
+    probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
+    return true
+  }
+
+  #completeMigration(path: Path, probe: PathProbe, nowUs: Micros): void {
+    this.#adoptCid(path, probe)
+    path.moveTo(probe.tuple, true, false, nowUs)
+    path.mtu.start()
+    probe.purpose = 'active'
+    this.migrations++
+    this.#notify(path, 'migrated')
+  }
+
+  /** Earliest timer of all validations. */
+  nextTimeoutUs(): Micros {
+    let next = NEVER
+    for (const probe of this.probes) next = Math.min(next, probe.nextTimeoutUs())
+    return next
+  }
+
+  /** Repeats challenges and gives up validations. Throws TransportError when no path is left. */
+  onTimeout(nowUs: Micros): void {
+    for (let i = this.probes.length - 1; i >= 0; i--) {
+      const probe = this.probes[i] as PathProbe
+      if (probe.repeatAtUs <= nowUs) {
+        probe.challengePending = true
+        probe.repeatAtUs = NEVER
+      }
+      if (probe.deadlineUs <= nowUs) this.#onValidationFailed(probe, nowUs)
+    }
+  }
+
+  #onValidationFailed(probe: PathProbe, nowUs: Micros): void {
+    probe.stop()
+    const path = this.primary
+    if (!sameTuple(probe.tuple, path.tuple)) {
+      this.#removeProbe(probe)
+      if (probe.purpose === 'migrate') this.#notify(path, 'failed')
+      return
+    }
+    if (path.isValidated) return
+    this.#notify(path, 'failed')
+    // RFC 9000 §9.3.2: "the endpoint MUST revert to using the last validated peer address when validation of a new peer address fails"
+    const fallback = this.probes.find((candidate) => candidate.purpose === 'fallback' && candidate.isValidated)
+    if (fallback === undefined) throw new TransportError('NO_VIABLE_PATH', 0, 'path validation failed and no other path is left')
+    this.#removeProbe(probe)
+    fallback.purpose = 'active'
+    fallback.stop()
+    path.moveTo(fallback.tuple, true, false, nowUs)
+    path.mtu.start()
+  }
+
+  /** A probe with something to send and the credit to send it. */
+  nextProbe(): PathProbe | undefined {
+    for (const probe of this.probes) if (probe.hasSomethingToSend() && probe.amplificationCredit >= 60) return probe
+    return undefined
+  }
+
+  /** Forgets tuples that only asked a question and got their answer. */
+  onProbeSent(probe: PathProbe): void {
+    if (probe.hasSomethingToSend() || probe.isValidating()) return
+    if (probe.purpose === 'answer' && !probe.isValidated && this.probes.length > PROBES_MAX / 2) this.#removeProbe(probe)
+  }
+
+  #notify(path: Path, change: 'validated' | 'rebound' | 'migrated' | 'failed'): void {
+    this.#events.push({ kind: 'path', path: path.id, change })
+    this.#host.onPathEvent(change, path)
+  }
+}

@@ -1,0 +1,86 @@
+/** Validation of one address tuple (RFC 9000 §8.2): challenges out, responses due, amplification credit. */
+import type { PeerCid } from '../cid/cid-registry.ts'
+import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
+import { AMPLIFICATION_FACTOR } from './path.ts'
+
+/** Challenges of ours that an answer may still match. */
+const OUTSTANDING_MAX = 4
+/** PATH_RESPONSE frames owed on one tuple; a peer that sends more challenges gets no more answers. */
+export const RESPONSES_MAX = 4
+
+/** What becomes of the path once the tuple is validated. */
+export type ProbePurpose = 'active' | 'migrate' | 'fallback' | 'answer'
+
+export class PathProbe {
+  readonly tuple: PathTuple
+  purpose: ProbePurpose
+  /** CID of the peer used on this tuple; undefined = the active one of the path. */
+  cid: PeerCid | undefined
+  isValidated = false
+  receivedBytes = 0
+  sentBytes = 0
+  /** A PATH_CHALLENGE waits to be sent. */
+  challengePending = false
+  /** When validation is given up, NEVER while none runs. */
+  deadlineUs: Micros = NEVER
+  /** When the challenge is repeated. */
+  repeatAtUs: Micros = NEVER
+  /** Retransmission interval; doubles. */
+  intervalUs: Micros = 0
+  readonly responses: Uint8Array[] = []
+  readonly #outstanding: Uint8Array[] = []
+
+  constructor(tuple: PathTuple, purpose: ProbePurpose) {
+    this.tuple = tuple
+    this.purpose = purpose
+  }
+
+  // RFC 9000 §8.2.4: "Endpoints SHOULD abandon path validation based on a timer … three times the larger of the current PTO or the PTO for the new path"
+  start(ptoUs: Micros, nowUs: Micros): void {
+    this.isValidated = false
+    this.challengePending = true
+    this.intervalUs = ptoUs
+    this.deadlineUs = nowUs + 3 * Math.max(ptoUs, 333_000)
+    this.repeatAtUs = NEVER
+  }
+
+  isValidating(): boolean {
+    return this.deadlineUs !== NEVER
+  }
+
+  stop(): void {
+    this.challengePending = false
+    this.deadlineUs = NEVER
+    this.repeatAtUs = NEVER
+  }
+
+  // RFC 9000 §8.2.1: "The endpoint MUST use unpredictable data in every PATH_CHALLENGE frame"
+  onChallengeSent(data: Uint8Array, nowUs: Micros): void {
+    this.challengePending = false
+    this.#outstanding.push(data)
+    if (this.#outstanding.length > OUTSTANDING_MAX) this.#outstanding.shift()
+    this.repeatAtUs = nowUs + this.intervalUs
+    this.intervalUs *= 2
+  }
+
+  /** Whether a PATH_RESPONSE answers one of our challenges here. */
+  matches(bytes: Uint8Array, start: number): boolean {
+    return this.#outstanding.some((data) => data.every((byte, i) => byte === bytes[start + i]))
+  }
+
+  onChallenge(data: Uint8Array): void {
+    if (this.responses.length < RESPONSES_MAX) this.responses.push(data)
+  }
+
+  hasSomethingToSend(): boolean {
+    return this.challengePending || this.responses.length > 0
+  }
+
+  get amplificationCredit(): number {
+    return this.isValidated ? Infinity : AMPLIFICATION_FACTOR * this.receivedBytes - this.sentBytes
+  }
+
+  nextTimeoutUs(): Micros {
+    return Math.min(this.deadlineUs, this.repeatAtUs)
+  }
+}

@@ -1,0 +1,121 @@
+/** One path: addresses, validation and anti-amplification credit, RTT, congestion, pacing, MTU, ECN, packet numbers. */
+import type { CidRegistry } from '../cid/cid-registry.ts'
+import type { TransportConfig } from '../config.ts'
+import { createCongestionController } from '../congestion/algorithms.ts'
+import type { PathId } from '../events.ts'
+import { Level } from '../ports/crypto.ts'
+import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
+import { Pacer } from '../recovery/pacer.ts'
+import type { PacketSpace } from '../recovery/packet-space.ts'
+import { type ReceiptSink, Recovery, type RecoveryContext } from '../recovery/recovery.ts'
+import { RttEstimator } from '../recovery/rtt.ts'
+import { EcnValidator } from './ecn-validator.ts'
+import { BASE_MTU_BYTES, MtuProber } from './mtu-prober.ts'
+
+// RFC 9000 §8: "an endpoint MUST limit the amount of data it sends to the unvalidated address to three times the amount of data received from that address"
+export const AMPLIFICATION_FACTOR = 3
+
+export class Path {
+  readonly id: PathId
+  tuple: PathTuple
+  isValidated = false
+  receivedBytes = 0
+  sentBytes = 0
+  packetsSent = 0
+  packetsReceived = 0
+  readonly recovery: Recovery
+  readonly mtu: MtuProber
+  readonly pacer: Pacer
+  readonly ecn: EcnValidator
+  readonly cids: CidRegistry
+  /** The 1-RTT packet number space of this path. */
+  readonly space: PacketSpace
+  /** Largest number received: only newer non-probing packets move the path (RFC 9000 §9.3). */
+  largestNonProbing = -1
+  /** Marked packets the current ACK frame newly acknowledged. */
+  newlyAckedEct0 = 0
+  /** Newest sending time among packets the current ACK newly acknowledged. */
+  newlyAckedSentAtUs: Micros = 0
+  readonly #isPaced: boolean
+  readonly #mtuBytesMax: number
+
+  constructor(
+    id: PathId,
+    tuple: PathTuple,
+    space: PacketSpace,
+    cids: CidRegistry,
+    config: TransportConfig,
+    context: RecoveryContext,
+    sink: ReceiptSink,
+  ) {
+    this.id = id
+    this.tuple = tuple
+    this.space = space
+    this.cids = cids
+    const rtt = new RttEstimator()
+    this.recovery = new Recovery(rtt, createCongestionController(config.congestion, BASE_MTU_BYTES), context, sink)
+    this.mtu = new MtuProber(config.mtuBytesMax)
+    this.pacer = new Pacer(BASE_MTU_BYTES)
+    this.ecn = new EcnValidator(config.isEcnEnabled)
+    this.#isPaced = config.isPaced
+    this.#mtuBytesMax = config.mtuBytesMax
+  }
+
+  get rtt(): RttEstimator {
+    return this.recovery.rtt
+  }
+
+  /** Bytes that the anti-amplification limit still allows; Infinity once the address is validated. */
+  get amplificationCredit(): number {
+    return this.isValidated ? Infinity : AMPLIFICATION_FACTOR * this.receivedBytes - this.sentBytes
+  }
+
+  /** Nothing useful can be sent before the peer sends more. */
+  isAmplificationBlocked(): boolean {
+    return this.amplificationCredit < 1
+  }
+
+  /** Bytes of ack-eliciting packets that congestion control and pacing allow now. */
+  sendBudget(nowUs: Micros): number {
+    const { congestion, inFlightBytes } = this.recovery
+    const window = congestion.windowBytes - inFlightBytes
+    if (window <= 0 || !this.#isPaced) return Math.max(0, window)
+    return Math.min(window, this.pacer.budgetBytes(nowUs, congestion.pacingRate(this.rtt), congestion.windowBytes))
+  }
+
+  /** When pacing allows the next packet; `nowUs` or earlier if it does already, NEVER when the window is the limit. */
+  nextSendUs(nowUs: Micros): Micros {
+    const { congestion, inFlightBytes } = this.recovery
+    if (!this.#isPaced || inFlightBytes >= congestion.windowBytes) return NEVER
+    return this.pacer.nextSendUs(nowUs, congestion.pacingRate(this.rtt), congestion.windowBytes)
+  }
+
+  /** PTO of this path's 1-RTT space without backoff. */
+  ptoUs(maxAckDelayUs: Micros): Micros {
+    return this.recovery.rtt.ptoUs(maxAckDelayUs)
+  }
+
+  /** ECN validators count Initial, Handshake and application data apart. */
+  ecnSpace(level: Level): number {
+    return level === Level.Initial ? 0 : level === Level.Handshake ? 1 : 2
+  }
+
+  onMtuChanged(): void {
+    this.recovery.congestion.onMtuChanged(this.mtu.mtuBytes)
+    this.pacer.onMtuChanged(this.mtu.mtuBytes)
+  }
+
+  // RFC 9000 §9.4: "an endpoint MUST immediately reset the congestion controller and round-trip time estimator for the new path to initial values … unless the only change in the peer's address is its port number"
+  /** Leads the path over other addresses. `keepState` when only the peer's port changed. */
+  moveTo(tuple: PathTuple, isValidated: boolean, keepState: boolean, nowUs: Micros): void {
+    this.tuple = tuple
+    this.isValidated = isValidated
+    if (keepState) return
+    this.recovery.onPathChanged(nowUs)
+    this.mtu.reset()
+    this.mtu.setMaximum(this.#mtuBytesMax, nowUs)
+    this.recovery.congestion.reset(BASE_MTU_BYTES)
+    this.pacer.reset(BASE_MTU_BYTES)
+    this.ecn.reset()
+  }
+}

@@ -1,0 +1,286 @@
+/** One opened packet -> frames -> owners. The only place that catches a peer's violation. */
+import {
+  AckElicitingBit,
+  type AckView,
+  type FrameSink,
+  FrameType,
+  NonProbingBit,
+  TransportError,
+  decodeFrames,
+  transportErrorName,
+} from '@quicether/wire'
+import { type ConnectionCore, LifeState } from '../core.ts'
+import type { CloseReason } from '../events.ts'
+import type { Path } from '../path/path.ts'
+import { Level } from '../ports/crypto.ts'
+import type { Micros, PathTuple } from '../ports/datagrams.ts'
+import type { PacketSpace } from '../recovery/packet-space.ts'
+
+/** What the receiver asks of the connection. */
+export interface ReceiverHost {
+  /** Closes because of an exception thrown while processing a packet. */
+  fail(error: unknown, nowUs: Micros): void
+  onPeerClosed(reason: CloseReason, nowUs: Micros): void
+  onHandshakeDone(nowUs: Micros): void
+  /** A Handshake packet was processed: a server may drop its Initial keys (RFC 9001 §4.9.1). */
+  onHandshakePacket(nowUs: Micros): void
+  onNewToken(token: Uint8Array): void
+}
+
+const text = new TextDecoder()
+
+export class Receiver implements FrameSink {
+  readonly #core: ConnectionCore
+  readonly #host: ReceiverHost
+  // The packet being processed.
+  #bytes: Uint8Array = new Uint8Array(0)
+  #level: Level = Level.Initial
+  #space!: PacketSpace
+  #path!: Path
+  #tuple!: PathTuple
+  #localSequence = 0
+  #packetBytes = 0
+  #nowUs: Micros = 0
+  /** Sequence of our CID on the last non-probing packet; a change tells of a deliberate migration. */
+  lastDcidSequence = 0
+  readonly #info = { level: 0 as Level, pathId: 0, packetNumber: 0, length: 0, version: 0, keyPhase: 0, ecn: 0 }
+
+  constructor(core: ConnectionCore, host: ReceiverHost) {
+    this.#core = core
+    this.#host = host
+  }
+
+  /**
+   * Processes one authenticated packet: `bytes[start, end)` is its plaintext payload. `localSequence` is the sequence
+   * number of our CID it was sent to. Violations close the connection; nothing is thrown.
+   */
+  onPacket(
+    packet: {
+      readonly level: Level
+      readonly packetNumber: number
+      readonly firstByte: number
+      readonly length: number
+      readonly ecn: number
+      readonly localSequence: number
+    },
+    path: Path,
+    tuple: PathTuple,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nowUs: Micros,
+  ): void {
+    const core = this.#core
+    const { level, packetNumber } = packet
+    const space = level === Level.OneRtt || level === Level.ZeroRtt ? path.space : core.spaces[level]
+    if (space === undefined) return
+    if (space.ack.isDuplicate(packetNumber)) {
+      core.counters.duplicates++
+      return
+    }
+    this.#bytes = bytes
+    this.#level = level
+    this.#space = space
+    this.#path = path
+    this.#tuple = tuple
+    this.#localSequence = packet.localSequence
+    this.#packetBytes = packet.length
+    this.#nowUs = nowUs
+    try {
+      this.#checkReservedBits(level, packet.firstByte)
+      core.streams.nowUs = nowUs
+      core.streams.rttUs = path.rtt.smoothedUs
+      if (core.observer !== null) this.#observe(packet, start, end)
+      const bits = decodeFrames(bytes, start, end, level, false, this)
+      const isEliciting = (bits & AckElicitingBit) !== 0
+      space.ack.onReceived(packetNumber, isEliciting, packet.ecn, core.config.maxAckDelayUs, nowUs)
+      core.counters.packetsReceived++
+      path.packetsReceived++
+      core.lastActivityUs = nowUs
+      core.sentElicitingSinceReceive = false
+      if (level === Level.Handshake) this.#host.onHandshakePacket(nowUs)
+      if ((bits & NonProbingBit) !== 0 && level === Level.OneRtt) {
+        const changedCid = packet.localSequence !== this.lastDcidSequence
+        this.lastDcidSequence = packet.localSequence
+        core.paths.onNonProbing(path, tuple, packetNumber, changedCid, nowUs)
+      }
+    } catch (error) {
+      this.#host.fail(error, nowUs)
+    }
+  }
+
+  // RFC 9000 §17.2, §17.3.1: "An endpoint MUST treat receipt of a packet that has a non-zero value for these bits after removing both packet and header protection as a connection error of type PROTOCOL_VIOLATION."
+  #checkReservedBits(level: Level, firstByte: number): void {
+    const mask = level === Level.OneRtt ? 0x18 : 0x0c
+    if ((firstByte & mask) !== 0) throw new TransportError('PROTOCOL_VIOLATION', 0, 'reserved header bits are set')
+  }
+
+  #observe(
+    packet: { readonly level: Level; readonly packetNumber: number; readonly length: number; readonly firstByte: number; readonly ecn: number },
+    start: number,
+    end: number,
+  ): void {
+    const info = this.#info
+    info.level = packet.level
+    info.pathId = this.#path.id
+    info.packetNumber = packet.packetNumber
+    info.length = packet.length
+    info.version = this.#core.version
+    info.keyPhase = packet.level === Level.OneRtt ? (packet.firstByte >>> 2) & 1 : 0
+    info.ecn = packet.ecn
+    this.#core.observer?.packetReceived(info, this.#bytes, start, end, this.#nowUs)
+  }
+
+  // ---- FrameSink
+
+  onPadding(_count: number): void {}
+
+  onPing(): void {}
+
+  onAck(ack: AckView): void {
+    const path = this.#path
+    const space = this.#space
+    // RFC 9000 §13.2.5: the delay counts only in 1-RTT packets
+    const exponent = this.#core.ackDelayExponent
+    const delayUs = this.#level === Level.OneRtt ? ack.delay * 2 ** exponent : 0
+    const largestBefore = space.largestAcked
+    path.newlyAckedEct0 = 0
+    path.recovery.onAck(space, ack, delayUs, this.#nowUs)
+    this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore)
+    if (this.#level === Level.Handshake && !this.#core.peerCompletedAddressValidation) {
+      this.#core.peerCompletedAddressValidation = true
+      path.recovery.ptoCount = 0
+    }
+    if (this.#level === Level.OneRtt && (ack.largest[0] as number) >= space.phaseFirstSent) this.#core.keys.onPhaseAcked()
+  }
+
+  #validateEcn(path: Path, space: PacketSpace, ack: AckView, isNewer: boolean): void {
+    const newly = path.newlyAckedEct0
+    if (!isNewer) {
+      if (newly > 0) path.ecn.onReorderedAck(newly)
+      return
+    }
+    if (!ack.hasEcn) return path.ecn.onAckWithoutEcn(newly)
+    const increase = path.ecn.onAckEcn(path.ecnSpace(space.level), newly, 0, ack.ect0, ack.ect1, ack.ce)
+    if (increase > 0) {
+      const largest = ack.largest[0] as number
+      const sentAtUs = largest >= space.sent.first ? space.sent.sentAtUs(largest) : this.#nowUs
+      path.recovery.onEcnCongestion(sentAtUs, this.#nowUs)
+    }
+  }
+
+  onResetStream(id: number, code: number, finalSize: number): void {
+    this.#core.streams.onResetStream(id, code, finalSize)
+  }
+
+  onStopSending(id: number, code: number): void {
+    this.#core.streams.onStopSending(id, code)
+  }
+
+  onCrypto(offset: number, start: number, end: number): void {
+    this.#core.handshake.onCrypto(this.#level, offset, this.#bytes, start, end)
+  }
+
+  onNewToken(start: number, end: number): void {
+    // RFC 9000 §19.7: "A server MUST treat receipt of a NEW_TOKEN frame as a connection error of type PROTOCOL_VIOLATION."
+    if (this.#core.isServer) throw new TransportError('PROTOCOL_VIOLATION', FrameType.NewToken, 'NEW_TOKEN from a client')
+    this.#host.onNewToken(this.#bytes.slice(start, end))
+  }
+
+  onStream(id: number, offset: number, start: number, end: number, fin: boolean): void {
+    this.#core.streams.onStream(id, offset, this.#bytes, start, end, fin, this.#packetBytes)
+  }
+
+  onMaxData(limit: number): void {
+    this.#core.streams.onMaxData(limit)
+  }
+
+  onMaxStreamData(id: number, limit: number): void {
+    this.#core.streams.onMaxStreamData(id, limit)
+  }
+
+  onMaxStreams(bidirectional: boolean, limit: number): void {
+    this.#core.streams.limits.raisePeer(bidirectional, limit, this.#core.events)
+  }
+
+  onDataBlocked(_limit: number): void {}
+
+  onStreamDataBlocked(id: number, _limit: number): void {
+    this.#core.streams.onStreamDataBlocked(id)
+  }
+
+  onStreamsBlocked(_bidirectional: boolean, _limit: number): void {}
+
+  onNewConnectionId(
+    _pathId: number,
+    _isPathFrame: boolean,
+    sequence: number,
+    retirePriorTo: number,
+    cidStart: number,
+    cidLength: number,
+    tokenStart: number,
+  ): void {
+    const cid = this.#bytes.slice(cidStart, cidStart + cidLength)
+    const token = this.#bytes.slice(tokenStart, tokenStart + 16)
+    this.#path.cids.onNew(sequence, retirePriorTo, cid, token, this.#core.config.activeCidLimit)
+  }
+
+  onRetireConnectionId(_pathId: number, _isPathFrame: boolean, sequence: number): void {
+    this.#path.cids.onRetired(sequence, this.#localSequence)
+    const limit = this.#core.peerParameters?.activeConnectionIdLimit ?? 2
+    this.#path.cids.replenish(Math.min(limit, this.#core.config.activeCidLimit))
+  }
+
+  onPathChallenge(start: number): void {
+    this.#core.paths.onChallenge(this.#path, this.#tuple, this.#bytes.slice(start, start + 8))
+  }
+
+  onPathResponse(start: number): void {
+    this.#core.paths.onResponse(this.#path, this.#bytes, start, this.#nowUs)
+  }
+
+  onConnectionClose(application: boolean, code: number, frameType: number, start: number, end: number): void {
+    const reason = text.decode(this.#bytes.subarray(start, end))
+    this.#host.onPeerClosed(closeReasonOf(application, code, frameType, reason), this.#nowUs)
+  }
+
+  onHandshakeDone(): void {
+    // RFC 9000 §19.20: "A server MUST treat receipt of a HANDSHAKE_DONE frame as a connection error of type PROTOCOL_VIOLATION."
+    if (this.#core.isServer) {
+      throw new TransportError('PROTOCOL_VIOLATION', FrameType.HandshakeDone, 'HANDSHAKE_DONE from a client')
+    }
+    this.#host.onHandshakeDone(this.#nowUs)
+  }
+
+  onDatagram(start: number, end: number): void {
+    const core = this.#core
+    // RFC 9221 §3: "An endpoint that receives a DATAGRAM frame … larger than the value it sent … MUST terminate the connection with an error of type PROTOCOL_VIOLATION."
+    const frameBytes = end - start + 3
+    if (core.config.datagramFrameBytesMax === 0 || frameBytes > core.config.datagramFrameBytesMax + 3) {
+      throw new TransportError('PROTOCOL_VIOLATION', FrameType.Datagram, 'DATAGRAM larger than announced')
+    }
+    core.datagrams.received++
+    if (core.events.size >= core.config.datagramQueueMax * 4) {
+      core.datagrams.dropped++
+      return
+    }
+    core.events.push({ kind: 'datagram', data: this.#bytes.slice(start, end) })
+  }
+
+  // Multipath frames cannot come: `decodeFrames` rejects them until RFC 10069 is negotiated.
+  onPathAbandon(): void {}
+  onPathStatus(): void {}
+  onMaxPathId(): void {}
+  onPathsBlocked(): void {}
+  onPathCidsBlocked(): void {}
+
+  /** Whether packets may still be processed. */
+  get isOpen(): boolean {
+    return this.#core.state <= LifeState.Established
+  }
+}
+
+function closeReasonOf(application: boolean, code: number, frameType: number, reason: string): CloseReason {
+  if (application) return { kind: 'application', by: 'peer', code, reason }
+  return { kind: 'transport', by: 'peer', code, name: transportErrorName(code), frameType, reason }
+}

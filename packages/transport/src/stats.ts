@@ -1,0 +1,92 @@
+/** Snapshots of a connection and its paths for applications; never live internals. */
+import type { ConnectionCore } from './core.ts'
+import type { PathId } from './events.ts'
+import type { Path } from './path/path.ts'
+import type { Micros } from './ports/datagrams.ts'
+
+export interface ConnectionStats {
+  readonly version: number
+  readonly packetsSent: number
+  readonly packetsReceived: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly packetsLost: number
+  readonly bytesLost: number
+  readonly packetsDropped: number
+  readonly duplicates: number
+  readonly keyUpdates: number
+  readonly migrations: number
+  readonly rebindings: number
+  readonly openStreams: number
+  readonly datagramsSent: number
+  readonly datagramsReceived: number
+  readonly datagramsDropped: number
+}
+
+export interface PathView {
+  readonly id: PathId
+  readonly localAddress: string
+  readonly localPort: number
+  readonly remoteAddress: string
+  readonly remotePort: number
+  readonly isValidated: boolean
+  readonly smoothedRttUs: Micros
+  readonly rttMinUs: Micros
+  readonly rttLatestUs: Micros
+  readonly rttVarUs: Micros
+  readonly windowBytes: number
+  readonly inFlightBytes: number
+  readonly ptoCount: number
+  readonly mtuBytes: number
+  readonly packetsSent: number
+  readonly packetsReceived: number
+  readonly packetsLost: number
+  readonly ecn: string
+  readonly congestion: string
+}
+
+export function connectionStats(core: ConnectionCore): ConnectionStats {
+  let packetsLost = 0
+  let bytesLost = 0
+  for (const path of core.paths.paths) {
+    packetsLost += path.recovery.packetsLost
+    bytesLost += path.recovery.bytesLost
+  }
+  return {
+    version: core.version,
+    ...core.counters,
+    packetsLost,
+    bytesLost,
+    migrations: core.paths.migrations,
+    rebindings: core.paths.rebindings,
+    openStreams: core.streams.count,
+    datagramsSent: core.datagrams.sent,
+    datagramsReceived: core.datagrams.received,
+    datagramsDropped: core.datagrams.dropped,
+  }
+}
+
+export function pathView(path: Path): PathView {
+  const { rtt, recovery, tuple } = path
+  return {
+    id: path.id,
+    localAddress: tuple.localAddress,
+    localPort: tuple.localPort,
+    remoteAddress: tuple.remoteAddress,
+    remotePort: tuple.remotePort,
+    isValidated: path.isValidated,
+    smoothedRttUs: rtt.smoothedUs,
+    rttMinUs: rtt.minUs,
+    rttLatestUs: rtt.latestUs,
+    rttVarUs: rtt.varUs,
+    windowBytes: recovery.congestion.windowBytes,
+    inFlightBytes: recovery.inFlightBytes,
+    ptoCount: recovery.ptoCount,
+    mtuBytes: path.mtu.mtuBytes,
+    packetsSent: path.packetsSent,
+    packetsReceived: path.packetsReceived,
+    packetsLost: recovery.packetsLost,
+    ecn: path.ecn.state,
+    congestion: recovery.congestion.name,
+  }
+}
