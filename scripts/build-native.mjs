@@ -1,7 +1,16 @@
 /** Builds the native crate into `packages/native/quicether.node`, only when its sources changed. Runs on Node 20 and later. */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -19,11 +28,16 @@ export function missingForNativeBuild() {
   if (rustc === undefined || version('cargo') === undefined) {
     missing.push(`Rust >= ${wanted} (rustc and cargo) is not installed. Get it with:\n    ${install}`)
   } else if (rustc[0] < RUST_MINIMUM[0] || (rustc[0] === RUST_MINIMUM[0] && rustc[1] < RUST_MINIMUM[1])) {
-    missing.push(`Rust >= ${wanted} is needed, found ${rustc.join('.')}. Update with:\n    rustup update stable   (or ${install})`)
+    missing.push(
+      `Rust >= ${wanted} is needed, found ${rustc.join('.')}. Update with:\n    rustup update stable   (or ${install})`,
+    )
   }
   const compiler = process.env.CC ?? 'cc'
   if (spawnSync(compiler, ['--version'], { stdio: 'ignore' }).status !== 0) {
-    const how = process.platform === 'darwin' ? 'xcode-select --install' : 'apt-get install build-essential   (or: dnf install gcc)'
+    const how =
+      process.platform === 'darwin'
+        ? 'xcode-select --install'
+        : 'apt-get install build-essential   (or: dnf install gcc)'
     missing.push(`A C compiler ('${compiler}') is needed to link the native crate. Get one with:\n    ${how}`)
   }
   return missing
@@ -62,7 +76,9 @@ function runCargo(quiet) {
       else process.stderr.write(`${line}\n`)
     }
     show('building, about a minute the first time')
-    const ticker = process.stderr.isTTY ? setInterval(() => show(`compiled ${compiled} of about ${total} crates`), 500) : undefined
+    const ticker = process.stderr.isTTY
+      ? setInterval(() => show(`compiled ${compiled} of about ${total} crates`), 500)
+      : undefined
     let rest = ''
     cargo.stderr.setEncoding('utf8').on('data', (text) => {
       const lines = (rest + text).split('\n')
@@ -81,9 +97,14 @@ function runCargo(quiet) {
       show(code === 0 ? 'built' : 'failed')
       if (process.stderr.isTTY && !quiet) process.stderr.write('\n')
       if (code === 0) return resolve()
-      const end = [...log, rest].filter((line) => !/^\s+(Compiling|Downloaded|Downloading) /.test(line)).slice(-40).join('\n')
+      const end = [...log, rest]
+        .filter((line) => !/^\s+(Compiling|Downloaded|Downloading) /.test(line))
+        .slice(-40)
+        .join('\n')
       const network = /could not (resolve|connect)|failed to download|network failure/i.test(end)
-      const remedy = network ? '\nThe crates must be downloaded once: check the network or the proxy settings of cargo.' : ''
+      const remedy = network
+        ? '\nThe crates must be downloaded once: check the network or the proxy settings of cargo.'
+        : ''
       reject(new Error(`cargo build failed with code ${code} in packages/native:\n${end}${remedy}`))
     })
   })

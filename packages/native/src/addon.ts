@@ -94,14 +94,7 @@ export interface AddonSocketInfo {
 export interface AddonUdpSocket {
   info(): AddonSocketInfo
   receive(slab: Uint8Array, meta: Int32Array): number
-  send(
-    slab: Uint8Array,
-    offset: number,
-    length: number,
-    segmentSize: number,
-    ecn: number,
-    address: Int32Array,
-  ): number
+  send(slab: Uint8Array, offset: number, length: number, segmentSize: number, ecn: number, address: Int32Array): number
   segmentsMax(): number
   offloadFailed(): boolean
   start(callback: (writable: boolean) => void): void

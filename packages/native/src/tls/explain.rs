@@ -29,9 +29,9 @@ fn explain_certificate(reason: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!("the peer's certificate is not valid yet ({reason}); set this machine's clock")
         }
-        CertificateError::UnknownIssuer => {
-            "the peer's certificate is not signed by a trusted authority; trust its CA, \
-                                            pin the certificate, or use the insecure option in a test"
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the peer's certificate is not signed by a trusted authority; trust its CA, pin the certificate, or use \
+             the insecure option in a test"
                 .to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

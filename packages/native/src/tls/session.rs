@@ -107,6 +107,8 @@ impl NativeTlsSession {
         }
         let outcome = inner.connection.read_hs(data);
         inner.take_secrets();
+        // At once: rustls tells a level from the next only as long as it has not read bytes of both.
+        inner.pump();
         Ok(outcome.err().map(|problem| NativeTlsFailure {
             alert: alert_number(inner.connection.alert()),
             message: explain(&problem),

@@ -71,6 +71,7 @@ impl NativeUdpSocket {
             Some(name) => bind_interface(&socket, address.is_ipv4(), name)?,
         };
         let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(broken)?;
+        forgo_timestamps(&socket);
         enlarge_buffers(&socket);
         socket.bind(&address.into()).map_err(broken)?;
         let sender = Sender { segments_max: state.max_gso_segments(), offload_failed: false };
@@ -264,6 +265,15 @@ fn set_unicast_interface(socket: &Socket, is_ipv4: bool, index: u32) -> io::Resu
 fn set_unicast_interface(socket: &Socket, is_ipv4: bool, index: u32) -> io::Result<()> {
     let index = std::num::NonZeroU32::new(index);
     if is_ipv4 { socket.bind_device_by_index_v4(index) } else { socket.bind_device_by_index_v6(index) }
+}
+
+/// quinn-udp asks for receive times, which we do not use. With GRO and IP_PKTINFO they leave no room for ECN in its
+/// buffer of control messages, and they cost time for every packet.
+fn forgo_timestamps(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 0);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 fn enlarge_buffers(socket: &Socket) {
