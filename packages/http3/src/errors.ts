@@ -54,7 +54,7 @@ export type Http3ErrorCode =
   | 'ERR_HTTP3_ABORTED'
 
 export interface Http3ErrorDetails {
-  /** Who caused it: `local` = this endpoint (also the caller's mistakes), `peer` = the other one. */
+  /** Who sent or raised it: `peer` = it came in (reset, stop, close); `local` = this endpoint, the message says why. */
   readonly by: 'local' | 'peer'
   readonly streamId?: number
   /** HTTP/3 error code on the wire, when there is one. */

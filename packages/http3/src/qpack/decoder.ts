@@ -59,6 +59,11 @@ export class QpackDecoder {
     return this.#blocked.size
   }
 
+  /** Bytes of instructions that `takeInstructions` has not handed out yet. */
+  get pendingInstructionBytes(): number {
+    return this.#out.length
+  }
+
   /** Takes bytes of the peer's encoder stream, in order. Throws QPACK_ENCODER_STREAM_ERROR. */
   onEncoderStream(chunk: Uint8Array): void {
     const reader = this.#instructions

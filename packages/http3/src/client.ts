@@ -1,0 +1,265 @@
+/** HTTP/3 client with promises: many requests on one connection. */
+import type { CloseReason, StreamStats } from '@quicether/transport'
+import type { Http3Config } from './config.ts'
+import { clockUs, type Http3Connection } from './connection.ts'
+import { Http3Error, h3ErrorCodes } from './errors.ts'
+import type { Exchange, ExchangeTiming } from './exchange.ts'
+import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
+import { IncomingBody } from './incoming-body.ts'
+import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
+import { Http3Session } from './session.ts'
+import type { ResponseHead } from './validate.ts'
+
+export interface Http3ClientOptions {
+  readonly config?: Partial<Http3Config>
+  /** Monotonic microseconds for `timing`; `performance.now` by default. */
+  readonly clock?: () => number
+}
+
+export interface Http3RequestOptions {
+  readonly method: string
+  /** Host and port as in the URL, e.g. `example.com:4433`. */
+  readonly authority: string
+  /** With query; must start with "/". Not used by CONNECT. */
+  readonly path?: string
+  /** Default `https`. */
+  readonly scheme?: string
+  /** Names are put into lower case. */
+  readonly headers?: HeaderList
+  readonly body?: OutgoingBody
+  /** Sent after the body; a function is called when the body is through. */
+  readonly trailers?: HeaderList | (() => HeaderList | undefined)
+  readonly signal?: AbortSignal
+  /** 1xx responses. */
+  readonly onInformational?: (head: ResponseHead) => void
+  /** When the request got a stream: its ID, for metrics. */
+  readonly onStream?: (exchange: Exchange) => void
+}
+
+export interface Http3Response {
+  readonly streamId: number
+  readonly status: number
+  readonly headers: HeaderList
+  readonly body: IncomingBody
+  /** Settles when the body has been read to its end. */
+  readonly trailers: Promise<HeaderList>
+  /** When headers, first byte and end were sent and received. */
+  readonly timing: ExchangeTiming
+  /** Packets, bytes and retransmissions of the stream. */
+  stats(): StreamStats | undefined
+}
+
+interface Waiting {
+  readonly lines: HeaderList
+  readonly options: Http3RequestOptions
+  readonly response: PromiseWithResolvers<Http3Response>
+  /** Takes the listener for an abort while waiting off the signal. */
+  detach: (() => void) | undefined
+}
+
+export class Http3Client {
+  readonly session: Http3Session
+  readonly #connection: Http3Connection
+  /** Requests that wait for a stream, oldest first. */
+  readonly #waiting: Set<Waiting>
+  readonly #drained: PromiseWithResolvers<void>
+
+  constructor(connection: Http3Connection, options: Http3ClientOptions = {}) {
+    this.#connection = connection
+    this.#waiting = new Set()
+    this.#drained = Promise.withResolvers()
+    const session = new Http3Session({
+      role: 'client',
+      transport: connection.transport,
+      clock: options.clock ?? clockUs,
+      ...(options.config === undefined ? {} : { config: options.config }),
+      onStreamsAvailable: () => this.#openWaiting(),
+      onGoaway: () => this.#failWaiting(),
+      onDrained: () => {
+        this.#drained.resolve()
+        // RFC 9114 §5.2: nothing runs and nothing new may start; the server waits for this before it goes.
+        void connection.close(h3ErrorCodes.H3_NO_ERROR, '')
+      },
+      onClosed: () => {
+        this.#failWaiting()
+        this.#drained.resolve()
+      },
+    })
+    this.session = session
+    connection.onEvent = (event) => {
+      session.handleEvent(event)
+      if (event.kind === 'connected' || event.kind === 'earlyDataReady') this.#openWaiting()
+    }
+    session.start()
+  }
+
+  /** True when new requests cannot be sent on this connection any more. */
+  get isClosing(): boolean {
+    return this.session.isShuttingDown || this.session.closeError !== undefined
+  }
+
+  /** Requests that wait for the peer's stream limit. */
+  get waitingRequests(): number {
+    return this.#waiting.size
+  }
+
+  /**
+   * Sends a request; resolves with the response's headers. Rejects with Http3Error; `ERR_HTTP3_GOING_AWAY` means that the
+   * server did not process it.
+   */
+  request(options: Http3RequestOptions): Promise<Http3Response> {
+    const response = Promise.withResolvers<Http3Response>()
+    try {
+      if (options.signal?.aborted === true) throw aborted(undefined, options.signal)
+      const waiting: Waiting = { lines: requestLines(options), options, response, detach: undefined }
+      if (this.#waiting.size > 0 || !this.#open(waiting)) this.#wait(waiting)
+    } catch (error) {
+      response.reject(error)
+    }
+    return response.promise
+  }
+
+  /** Lets running requests finish, then closes. */
+  async close(): Promise<CloseReason> {
+    this.session.shutdown()
+    this.#failWaiting()
+    await this.#drained.promise
+    return this.#connection.close(h3ErrorCodes.H3_NO_ERROR, '')
+  }
+
+  #wait(waiting: Waiting): void {
+    this.#waiting.add(waiting)
+    const signal = waiting.options.signal
+    if (signal === undefined) return
+    const onAbort = () => {
+      if (this.#waiting.delete(waiting)) waiting.response.reject(aborted(undefined, signal))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    waiting.detach = () => signal.removeEventListener('abort', onAbort)
+  }
+
+  #openWaiting(): void {
+    for (const waiting of this.#waiting) {
+      try {
+        if (!this.#open(waiting)) return
+      } catch (error) {
+        waiting.response.reject(error)
+      }
+      this.#waiting.delete(waiting)
+    }
+  }
+
+  #failWaiting(): void {
+    for (const waiting of this.#waiting) {
+      this.#waiting.delete(waiting)
+      const closed = this.session.closeError
+      const message = 'connection is shutting down; the request was not sent'
+      waiting.response.reject(closed ?? new Http3Error('ERR_HTTP3_GOING_AWAY', message, { by: 'local' }))
+    }
+  }
+
+  /** False = no stream now. Throws for requests that cannot be sent. */
+  #open(waiting: Waiting): boolean {
+    const { lines, options, response } = waiting
+    const hasBody = options.body !== null && options.body !== undefined
+    const endStream = !hasBody && options.trailers === undefined && options.method !== 'CONNECT'
+    const exchange = this.session.request(lines, { endStream })
+    if (exchange === undefined) return false
+    waiting.detach?.()
+    const body = new IncomingBody(exchange)
+    const writer = new BodyWriter(exchange)
+    this.#attach(exchange, body, writer, waiting)
+    options.onStream?.(exchange)
+    if (!endStream && (hasBody || options.trailers !== undefined)) void this.#upload(exchange, body, writer, waiting)
+    const onAbort = () => {
+      const error = aborted(exchange.id, options.signal)
+      response.reject(error)
+      writer.fail(error)
+      body.fail(error)
+      exchange.cancel('H3_REQUEST_CANCELLED')
+    }
+    if (options.signal !== undefined) {
+      options.signal.addEventListener('abort', onAbort, { once: true })
+      const detach = () => options.signal?.removeEventListener('abort', onAbort)
+      exchange.context = detach
+    }
+    return true
+  }
+
+  #attach(exchange: Exchange, body: IncomingBody, writer: BodyWriter, waiting: Waiting): void {
+    const { options, response } = waiting
+    exchange.events = {
+      onInformational: (head) => options.onInformational?.(head),
+      onResponse: (head) => response.resolve(createResponse(exchange, head, body)),
+      onReadable: () => body.onReadable(),
+      onDrain: () => writer.onDrain(),
+      onOutboundError: (error) => writer.fail(error),
+      onInboundError: (error) => {
+        response.reject(error)
+        body.fail(error)
+        // RFC 9114 §4.1.1: without a response the rest of the request serves no purpose.
+        exchange.reset('H3_REQUEST_CANCELLED')
+        writer.fail(error)
+      },
+      onClosed: () => {
+        if (typeof exchange.context === 'function') exchange.context()
+      },
+    }
+  }
+
+  async #upload(exchange: Exchange, body: IncomingBody, writer: BodyWriter, waiting: Waiting): Promise<void> {
+    try {
+      await writer.writeAll(waiting.options.body, waiting.options.trailers)
+    } catch (error) {
+      // The server needs no more of the request (early response), or its side is told by onInboundError.
+      if (error === writer.error) return
+      const failure = new Http3Error('ERR_HTTP3_ABORTED', `stream ${exchange.id}: request body failed: ${text(error)}`, {
+        by: 'local',
+        streamId: exchange.id,
+        cause: error,
+      })
+      waiting.response.reject(failure)
+      body.fail(failure)
+      exchange.cancel('H3_REQUEST_CANCELLED')
+    }
+  }
+}
+
+function createResponse(exchange: Exchange, head: ResponseHead, body: IncomingBody): Http3Response {
+  return {
+    streamId: exchange.id,
+    status: head.status,
+    headers: head.headers,
+    body,
+    get trailers() {
+      return body.trailers
+    },
+    timing: exchange.timing,
+    stats: () => exchange.stats(),
+  }
+}
+
+/** Pseudo-header fields first, names in lower case, content-length where it is known. */
+function requestLines(options: Http3RequestOptions): HeaderList {
+  const lines: HeaderLine[] = [[':method', options.method]]
+  if (options.method !== 'CONNECT') lines.push([':scheme', options.scheme ?? 'https'])
+  lines.push([':authority', options.authority])
+  if (options.method !== 'CONNECT') lines.push([':path', options.path ?? '/'])
+  for (const [name, value] of options.headers ?? []) lines.push([name.toLowerCase(), value])
+  const length = knownLength(options.body)
+  const isEmpty = options.body === null || options.body === undefined
+  if (!isEmpty && length !== undefined && headerValue(lines, 'content-length') === undefined) {
+    lines.push(['content-length', String(length)])
+  }
+  return lines
+}
+
+function aborted(streamId: number | undefined, signal: AbortSignal | undefined): Http3Error {
+  const where = streamId === undefined ? 'request' : `stream ${streamId}`
+  const details = { by: 'local' as const, cause: signal?.reason }
+  return new Http3Error('ERR_HTTP3_ABORTED', `${where}: aborted by the caller`, streamId === undefined ? details : { ...details, streamId })
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

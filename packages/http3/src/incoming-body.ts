@@ -1,0 +1,194 @@
+/** A message body as it arrives: async iteration that reads from the transport only on demand. */
+import { Http3Error } from './errors.ts'
+import type { Exchange } from './exchange.ts'
+import type { HeaderList } from './headers.ts'
+
+/** Pieces of the transport (a packet's worth each) are joined up to this size before they are handed over. */
+const PIECE_BYTES = 65_536
+const FIRST_PIECE_BYTES = 4_096
+
+/** What `bytes` and `text` gather unless told otherwise. */
+const GATHER_BYTES_MAX = 64 * 1_048_576
+
+interface Waiter {
+  readonly resolve: () => void
+}
+
+/**
+ * Async iterable of the body's bytes; every chunk is the reader's own copy. One reader only. Not reading slows the peer
+ * down (flow control). Leaving the loop early cancels the incoming message.
+ */
+export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
+  readonly #exchange: Exchange
+  readonly #pieces: Uint8Array<ArrayBuffer>[]
+  #state: 'open' | 'finished' | 'failed'
+  #error: Http3Error | undefined
+  #isClaimed: boolean
+  #waiter: Waiter | undefined
+  #trailers: PromiseWithResolvers<HeaderList> | undefined
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange
+    this.#pieces = []
+    this.#state = 'open'
+    this.#error = undefined
+    this.#isClaimed = false
+    this.#waiter = undefined
+    this.#trailers = undefined
+    if (exchange.isInboundEnded) this.#finish()
+  }
+
+  /** The message arrived whole and was read to its end. */
+  get isFinished(): boolean {
+    return this.#state === 'finished' && this.#pieces.length === 0
+  }
+
+  /** Trailers, empty if there are none. Settles when the body has been read to its end, rejects if it fails. */
+  get trailers(): Promise<HeaderList> {
+    if (this.#trailers === undefined) {
+      this.#trailers = Promise.withResolvers()
+      this.#settleTrailers()
+    }
+    return this.#trailers.promise
+  }
+
+  /** Reads to the end. Throws Http3Error(ERR_HTTP3_INVALID_STATE) beyond `maxBytes` (default 64 MiB) and cancels. */
+  async bytes(maxBytes: number = GATHER_BYTES_MAX): Promise<Uint8Array<ArrayBuffer>> {
+    const pieces: Uint8Array[] = []
+    let length = 0
+    for await (const piece of this) {
+      length += piece.length
+      if (length > maxBytes) {
+        const details = { by: 'local' as const, streamId: this.#exchange.id }
+        throw new Http3Error('ERR_HTTP3_INVALID_STATE', `body is longer than the ${maxBytes} bytes asked for`, details)
+      }
+      pieces.push(piece)
+    }
+    const whole = new Uint8Array(length)
+    let at = 0
+    for (const piece of pieces) {
+      whole.set(piece, at)
+      at += piece.length
+    }
+    return whole
+  }
+
+  /** Reads to the end as UTF-8. */
+  async text(maxBytes?: number): Promise<string> {
+    return new TextDecoder().decode(await this.bytes(maxBytes))
+  }
+
+  /** The same bytes as a web stream; use either this or iteration. */
+  readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const iterator = this[Symbol.asyncIterator]()
+    return new ReadableStream<Uint8Array<ArrayBuffer>>(
+      {
+        pull: async (controller) => {
+          const { done, value } = await iterator.next()
+          if (done === true) controller.close()
+          else controller.enqueue(value)
+        },
+        cancel: async () => {
+          await iterator.return?.(undefined)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  /** Gives up the rest: the peer is told to stop. */
+  cancel(name: 'H3_NO_ERROR' | 'H3_REQUEST_CANCELLED' = 'H3_REQUEST_CANCELLED'): void {
+    if (this.#state !== 'open') return
+    this.#exchange.stopReading(name)
+    this.fail(
+      new Http3Error('ERR_HTTP3_ABORTED', `stream ${this.#exchange.id}: reading was given up`, {
+        by: 'local',
+        streamId: this.#exchange.id,
+      }),
+    )
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    if (this.#isClaimed) {
+      const details = { by: 'local' as const, streamId: this.#exchange.id }
+      throw new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${this.#exchange.id}: body has a reader already`, details)
+    }
+    this.#isClaimed = true
+    return this.#iterate()
+  }
+
+  // ---- called by the owner of the exchange ----
+
+  onReadable(): void {
+    const waiter = this.#waiter
+    this.#waiter = undefined
+    waiter?.resolve()
+  }
+
+  fail(error: Http3Error): void {
+    if (this.#state !== 'open') return
+    this.#state = 'failed'
+    this.#error = error
+    this.#settleTrailers()
+    this.onReadable()
+  }
+
+  async *#iterate(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    let isDone = false
+    try {
+      while (true) {
+        const piece = this.#pieces.shift()
+        if (piece !== undefined) {
+          yield piece
+          continue
+        }
+        if (this.#state === 'open') this.#pull()
+        if (this.#pieces.length > 0) continue
+        if (this.#state === 'finished') {
+          isDone = true
+          return
+        }
+        if (this.#error !== undefined) throw this.#error
+        await new Promise<void>((resolve) => {
+          this.#waiter = { resolve }
+        })
+      }
+    } finally {
+      if (!isDone) this.cancel()
+    }
+  }
+
+  #pull(): void {
+    let piece: Uint8Array<ArrayBuffer> | undefined
+    let used = 0
+    const status = this.#exchange.readBody((chunk) => {
+      let at = 0
+      while (at < chunk.length) {
+        if (piece === undefined || used === piece.length) {
+          if (piece !== undefined) this.#pieces.push(piece)
+          const isFirst = piece === undefined
+          piece = new Uint8Array(Math.max(isFirst ? FIRST_PIECE_BYTES : PIECE_BYTES, Math.min(chunk.length - at, PIECE_BYTES)))
+          used = 0
+        }
+        const take = Math.min(chunk.length - at, piece.length - used)
+        piece.set(chunk.subarray(at, at + take), used)
+        used += take
+        at += take
+      }
+    })
+    if (piece !== undefined && used > 0) this.#pieces.push(used === piece.length ? piece : piece.subarray(0, used))
+    // After an error `fail` was called first and the state is not open any more.
+    if (status === 'finished' && this.#state === 'open') this.#finish()
+  }
+
+  #finish(): void {
+    this.#state = 'finished'
+    this.#settleTrailers()
+  }
+
+  #settleTrailers(): void {
+    if (this.#trailers === undefined || this.#state === 'open') return
+    if (this.#state === 'finished') this.#trailers.resolve(this.#exchange.trailers ?? [])
+    else this.#trailers.reject(this.#error)
+  }
+}

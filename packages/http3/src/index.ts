@@ -1,0 +1,11 @@
+/** HTTP/3 (RFC 9114) with QPACK (RFC 9204): a sans-I/O session, and promises on top of it. */
+export * from './client.ts'
+export * from './config.ts'
+export * from './errors.ts'
+export { Exchange, type ExchangeEvents, type ExchangeTiming } from './exchange.ts'
+export * from './headers.ts'
+export type { BodyStatus, BodyVisitor } from './inbound-message.ts'
+export * from './server.ts'
+export { describeClose, Http3Session, type Http3SessionOptions } from './session.ts'
+export type { Http3Settings } from './settings.ts'
+export type { RequestHead, ResponseHead } from './validate.ts'

@@ -1,0 +1,258 @@
+/** HTTP/3 server side of one connection with promises: calls a handler for each request. */
+import type { CloseReason, StreamStats } from '@quicether/transport'
+import type { Http3Config } from './config.ts'
+import { clockUs, type Http3Connection } from './connection.ts'
+import { type H3ErrorName, Http3Error, h3ErrorCodes } from './errors.ts'
+import type { Exchange, ExchangeTiming } from './exchange.ts'
+import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
+import { IncomingBody } from './incoming-body.ts'
+import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
+import { Http3Session } from './session.ts'
+import type { RequestHead } from './validate.ts'
+
+/** Answers one request. When its promise settles, an unfinished response is ended, or reset if it failed. */
+export type Http3Handler = (request: ServerRequest, response: ServerResponse) => void | Promise<void>
+
+export interface ServeHttp3Options {
+  readonly config?: Partial<Http3Config>
+  /** Monotonic microseconds for `timing`; `performance.now` by default. */
+  readonly clock?: () => number
+  /** A handler threw, or returned without a response. The client has got 500 or a reset. */
+  readonly onError?: (error: unknown, request: ServerRequest) => void
+  /** After `shutdown` and the last response: how long the client may take to close before we do. */
+  readonly closeGraceMs?: number
+}
+
+export const serveDefaults = { closeGraceMs: 1_000 } as const satisfies ServeHttp3Options
+
+export class ServerRequest {
+  readonly streamId: number
+  readonly method: string
+  readonly scheme: string | undefined
+  readonly authority: string | undefined
+  /** With query; undefined for CONNECT. */
+  readonly path: string | undefined
+  readonly headers: HeaderList
+  readonly contentLength: number | undefined
+  readonly body: IncomingBody
+  readonly #exchange: Exchange
+  #abort: AbortController | undefined
+  #abortedBy: Http3Error | undefined
+
+  constructor(exchange: Exchange, head: RequestHead, body: IncomingBody) {
+    this.streamId = exchange.id
+    this.method = head.method
+    this.scheme = head.scheme
+    this.authority = head.authority
+    this.path = head.path
+    this.headers = head.headers
+    this.contentLength = head.contentLength
+    this.body = body
+    this.#exchange = exchange
+    this.#abort = undefined
+    this.#abortedBy = undefined
+  }
+
+  /** Settles when the body has been read to its end. */
+  get trailers(): Promise<HeaderList> {
+    return this.body.trailers
+  }
+
+  /** Aborts when the client gives the request up or the connection ends; the reason is an Http3Error. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      if (this.#abortedBy !== undefined) this.#abort.abort(this.#abortedBy)
+    }
+    return this.#abort.signal
+  }
+
+  get timing(): ExchangeTiming {
+    return this.#exchange.timing
+  }
+
+  get bodyBytesReceived(): number {
+    return this.#exchange.bodyBytesReceived
+  }
+
+  get bodyBytesSent(): number {
+    return this.#exchange.bodyBytesSent
+  }
+
+  /** Packets, bytes and retransmissions of the stream. */
+  stats(): StreamStats | undefined {
+    return this.#exchange.stats()
+  }
+
+  /** Called by the connection. */
+  onAborted(error: Http3Error): void {
+    if (this.#abortedBy !== undefined) return
+    this.#abortedBy = error
+    this.#abort?.abort(error)
+  }
+}
+
+export class ServerResponse {
+  /** Resolves when everything is acknowledged or given up; never rejects. */
+  readonly closed: Promise<void>
+  readonly #exchange: Exchange
+  readonly #writer: BodyWriter
+
+  constructor(exchange: Exchange, writer: BodyWriter, closed: Promise<void>) {
+    this.#exchange = exchange
+    this.#writer = writer
+    this.closed = closed
+  }
+
+  get headersSent(): boolean {
+    return this.#exchange.areHeadersSent
+  }
+
+  /** `end` was called, or the response was given up. */
+  get isEnded(): boolean {
+    return this.#exchange.areHeadersSent && !this.#exchange.isWritable
+  }
+
+  /** A 1xx response, e.g. 103 Early Hints. */
+  sendInformational(status: number, headers: HeaderList = []): void {
+    this.#exchange.sendInformational(status, lowerCase(headers))
+  }
+
+  /** Sends the headers. Throws Http3Error when they cannot be sent. */
+  writeHead(status: number, headers: HeaderList = []): void {
+    this.#exchange.respond(status, lowerCase(headers))
+  }
+
+  /** A piece of body; resolves when the next one is welcome, rejects once the client takes no more. */
+  write(data: Uint8Array): Promise<void> {
+    return this.#writer.write(data)
+  }
+
+  /** Ends the response. */
+  end(trailers?: HeaderList): void {
+    this.#exchange.finish(trailers === undefined ? undefined : lowerCase(trailers))
+  }
+
+  /** Headers, body and end in one; content-length is added where it is known. */
+  async send(
+    status: number,
+    headers: HeaderList,
+    body: OutgoingBody,
+    trailers?: HeaderList | (() => HeaderList | undefined),
+  ): Promise<void> {
+    const lines = lowerCase(headers)
+    const length = knownLength(body)
+    const mayHaveLength = status !== 204 && status !== 304 && headerValue(lines, 'content-length') === undefined
+    if (length !== undefined && mayHaveLength) lines.push(['content-length', String(length)])
+    if (this.#exchange.request.method === 'HEAD') {
+      this.#exchange.respond(status, lines, { endStream: true })
+      return
+    }
+    this.#exchange.respond(status, lines, { endStream: length === 0 && trailers === undefined })
+    await this.#writer.writeAll(body, trailers)
+  }
+
+  /** Gives the response up: the client sees a failed, not a short message. */
+  reset(name: H3ErrorName = 'H3_INTERNAL_ERROR'): void {
+    this.#exchange.reset(name)
+  }
+}
+
+export interface Http3ServerConnection {
+  readonly session: Http3Session
+  readonly closed: Promise<CloseReason>
+  /** GOAWAY: running requests finish, later ones are rejected; then the connection closes. */
+  shutdown(): Promise<CloseReason>
+}
+
+/** Serves the requests of one connection until it closes. */
+export function serveHttp3(
+  connection: Http3Connection,
+  handler: Http3Handler,
+  options: ServeHttp3Options = {},
+): Http3ServerConnection {
+  const drained = Promise.withResolvers<void>()
+  const session = new Http3Session({
+    role: 'server',
+    transport: connection.transport,
+    clock: options.clock ?? clockUs,
+    ...(options.config === undefined ? {} : { config: options.config }),
+    onRequest: (exchange) => serveRequest(exchange, handler, options),
+    onDrained: () => drained.resolve(),
+    onClosed: () => drained.resolve(),
+  })
+  connection.onEvent = (event) => session.handleEvent(event)
+  session.start()
+  const shutdown = async (): Promise<CloseReason> => {
+    session.shutdown()
+    await drained.promise
+    await withGrace(connection.closed, options.closeGraceMs ?? serveDefaults.closeGraceMs)
+    return connection.close(h3ErrorCodes.H3_NO_ERROR, '')
+  }
+  return { session, closed: connection.closed, shutdown }
+}
+
+function serveRequest(exchange: Exchange, handler: Http3Handler, options: ServeHttp3Options): void {
+  const body = new IncomingBody(exchange)
+  const writer = new BodyWriter(exchange)
+  const closed = Promise.withResolvers<void>()
+  const request = new ServerRequest(exchange, exchange.request, body)
+  const response = new ServerResponse(exchange, writer, closed.promise)
+  exchange.events = {
+    onReadable: () => body.onReadable(),
+    onDrain: () => writer.onDrain(),
+    onInboundError: (error) => {
+      body.fail(error)
+      request.onAborted(error)
+    },
+    onOutboundError: (error) => {
+      writer.fail(error)
+      request.onAborted(error)
+    },
+    onClosed: () => closed.resolve(),
+  }
+  void runHandler(exchange, handler, request, response, options)
+}
+
+async function runHandler(
+  exchange: Exchange,
+  handler: Http3Handler,
+  request: ServerRequest,
+  response: ServerResponse,
+  options: ServeHttp3Options,
+): Promise<void> {
+  try {
+    await handler(request, response)
+    if (!exchange.areHeadersSent && !exchange.isClosed) {
+      throw new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${exchange.id}: the handler sent no response`, {
+        by: 'local',
+        streamId: exchange.id,
+      })
+    }
+    if (exchange.isWritable) exchange.finish()
+  } catch (error) {
+    giveUp(exchange)
+    options.onError?.(error, request)
+  }
+  // RFC 9114 §4.1: a server that has sent a complete response "MAY request that the client stop transmission of a request
+  // without error by … H3_NO_ERROR"
+  request.body.cancel('H3_NO_ERROR')
+}
+
+/** 500 if nothing was said yet, else a reset: a cut response must not look complete. */
+function giveUp(exchange: Exchange): void {
+  if (exchange.isClosed) return
+  if (!exchange.areHeadersSent) exchange.respond(500, [['content-length', '0']], { endStream: true })
+  else if (exchange.isWritable) exchange.reset('H3_INTERNAL_ERROR')
+}
+
+async function withGrace(closed: Promise<CloseReason>, graceMs: number): Promise<void> {
+  const grace = Promise.withResolvers<void>()
+  const timer = setTimeout(() => grace.resolve(), graceMs)
+  await Promise.race([closed, grace.promise])
+  clearTimeout(timer)
+}
+
+function lowerCase(headers: HeaderList): HeaderLine[] {
+  return headers.map(([name, value]): HeaderLine => [name.toLowerCase(), value])
+}

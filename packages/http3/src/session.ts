@@ -1,0 +1,507 @@
+/** One HTTP/3 connection (RFC 9114), sans-I/O: events of the transport in, requests and responses out. */
+import type { CloseReason, ConnectionEvent, Micros, StreamId, StreamTransport } from '@quicether/transport'
+import { varintLength, writeVarint } from '@quicether/wire'
+import { type Http3Config, resolveHttp3Config } from './config.ts'
+import { ControlStreamReader } from './control-stream.ts'
+import { H3ConnectionError, Http3Error, h3ErrorCodes, h3ErrorName } from './errors.ts'
+import { checkOutgoingRequest, Exchange, type ExchangeEvents, type ExchangeHost } from './exchange.ts'
+import { encodeFrame, encodeIntegerFrame, FrameType } from './frames.ts'
+import type { HeaderList } from './headers.ts'
+import { PeerStreams, StreamType } from './peer-streams.ts'
+import { QpackDecoder } from './qpack/decoder.ts'
+import { QpackEncoder } from './qpack/encoder.ts'
+import { ResetGuard } from './reset-guard.ts'
+import { encodeSettings, type Http3Settings, reservedCodepoint, unsetSettings } from './settings.ts'
+import { StreamWriter } from './stream-writer.ts'
+
+export interface Http3SessionOptions {
+  readonly role: 'client' | 'server'
+  readonly transport: StreamTransport
+  readonly config?: Partial<Http3Config>
+  /** For `Exchange.timing` and for the reset limit; without it times are NaN. */
+  readonly clock?: () => Micros
+  /** Any non-negative integer below 2^20: selects the reserved codepoints we send to keep peers tolerant. */
+  readonly grease?: number
+  /** Server: a request's headers have arrived. Set `exchange.events`, then answer now or later. */
+  readonly onRequest?: (exchange: Exchange) => void
+  /** Client: `request` returned undefined before and may succeed now. */
+  readonly onStreamsAvailable?: () => void
+  readonly onSettings?: (settings: Http3Settings) => void
+  /** The peer shuts down: no new requests; those with an ID of `id` and above were not processed. */
+  readonly onGoaway?: (id: number) => void
+  /** After `shutdown` or GOAWAY: the last exchange is over, the connection may be closed. */
+  readonly onDrained?: () => void
+  /** Last call. */
+  readonly onClosed?: (error: Http3Error) => void
+}
+
+/** Instructions that a peer keeps us from sending, by withholding credit, before that counts as an attack. */
+const INSTRUCTION_BACKLOG_BYTES = 65_536
+/** Field sections that the peer's decoder may leave unacknowledged before our encoder stops using its table. */
+const OUTSTANDING_SECTIONS = 1_024
+
+export class Http3Session {
+  readonly role: 'client' | 'server'
+  readonly #options: Http3SessionOptions
+  readonly #transport: StreamTransport
+  readonly #config: Http3Config
+  readonly #encoder: QpackEncoder
+  readonly #decoder: QpackDecoder
+  readonly #host: ExchangeHost
+  readonly #exchanges: Map<StreamId, Exchange>
+  readonly #peerStreams: PeerStreams
+  readonly #resetGuard: ResetGuard
+  readonly #grease: number
+  #control: StreamWriter | undefined
+  #encoderStream: StreamWriter | undefined
+  #decoderStream: StreamWriter | undefined
+  #greaseState: 'due' | 'sent'
+  #isStarted: boolean
+  #peerSettings: Http3Settings
+  #highestRequestId: number
+  /** Server: what our GOAWAY said. Client: what the server's said. */
+  #goawayId: number
+  #isShuttingDown: boolean
+  #isDrainedReported: boolean
+  #closeError: Http3Error | undefined
+
+  constructor(options: Http3SessionOptions) {
+    this.role = options.role
+    this.#options = options
+    this.#transport = options.transport
+    this.#config = resolveHttp3Config(options.config)
+    const { qpackTableBytes, qpackBlockedStreams, maxHeaderBytes, resetBurst, resetRefillPerSecond } = this.#config
+    this.#encoder = new QpackEncoder({
+      maxTableCapacityBytes: qpackTableBytes,
+      maxOutstandingSections: OUTSTANDING_SECTIONS,
+    })
+    this.#decoder = new QpackDecoder({
+      maxTableCapacityBytes: qpackTableBytes,
+      maxBlockedStreams: qpackBlockedStreams,
+      maxFieldSectionBytes: maxHeaderBytes,
+    })
+    this.#host = this.#createHost()
+    this.#exchanges = new Map()
+    this.#peerStreams = this.#createPeerStreams()
+    this.#resetGuard = new ResetGuard({ burst: resetBurst, refillPerSecond: resetRefillPerSecond }, options.clock ?? null)
+    this.#grease = options.grease ?? 0
+    this.#control = undefined
+    this.#encoderStream = undefined
+    this.#decoderStream = undefined
+    this.#greaseState = 'due'
+    this.#isStarted = false
+    this.#peerSettings = unsetSettings
+    this.#highestRequestId = -4
+    this.#goawayId = Number.POSITIVE_INFINITY
+    this.#isShuttingDown = false
+    this.#isDrainedReported = false
+    this.#closeError = undefined
+  }
+
+  get peerSettings(): Http3Settings {
+    return this.#peerSettings
+  }
+
+  /** Exchanges that are not over. */
+  get activeExchanges(): number {
+    return this.#exchanges.size
+  }
+
+  /** Either side has announced the end: no new requests. */
+  get isShuttingDown(): boolean {
+    return this.#isShuttingDown
+  }
+
+  /** Why the connection is over, once it is. */
+  get closeError(): Http3Error | undefined {
+    return this.#closeError
+  }
+
+  /**
+   * Opens the control and QPACK streams. Happens by itself on `connected` and `earlyDataReady`; call it when those
+   * events went by before the session was made. May be called again.
+   */
+  start(): void {
+    this.#isStarted = true
+    this.#openCriticalStreams()
+  }
+
+  /**
+   * Client: sends a request. Undefined = the peer's stream limit is reached, `onStreamsAvailable` follows.
+   * `headers` starts with `:method`, `:scheme`, `:authority`, `:path`. Throws Http3Error for headers that cannot be sent,
+   * after GOAWAY and after the end of the connection.
+   */
+  request(
+    headers: HeaderList,
+    options: { readonly endStream: boolean; readonly events?: ExchangeEvents; readonly context?: unknown },
+  ): Exchange | undefined {
+    if (this.role !== 'client') {
+      throw new Http3Error('ERR_HTTP3_INVALID_STATE', 'a server session cannot send requests', { by: 'local' })
+    }
+    if (this.#closeError !== undefined) throw this.#closeError
+    if (this.#isShuttingDown) throw goingAway(undefined)
+    const head = checkOutgoingRequest(headers)
+    const id = this.#transport.openStream('bidirectional')
+    if (id === undefined) return undefined
+    const exchange = new Exchange(this.#host, id, head)
+    if (options.events !== undefined) exchange.events = options.events
+    exchange.context = options.context
+    this.#exchanges.set(id, exchange)
+    try {
+      exchange.sendRequest(headers, head, options.endStream)
+    } catch (error) {
+      exchange.cancel('H3_REQUEST_CANCELLED')
+      throw error
+    }
+    return exchange
+  }
+
+  /**
+   * Announces the end (GOAWAY) and lets what runs finish; `onDrained` follows. A server rejects later requests, which
+   * clients may then safely send elsewhere.
+   */
+  shutdown(): void {
+    if (this.#isShuttingDown && this.role === 'server') return
+    this.#isShuttingDown = true
+    if (this.role === 'server') this.#goawayId = this.#highestRequestId + 4
+    this.#sendGoaway()
+    this.#checkDrained()
+  }
+
+  /** Closes the connection at once; exchanges fail. */
+  close(name: keyof typeof h3ErrorCodes = 'H3_NO_ERROR', reason = ''): void {
+    this.#close(h3ErrorCodes[name], reason, `connection closed by us: ${reason === '' ? name : reason}`)
+  }
+
+  /** Takes one event of the transport. Never throws for what a peer does. */
+  handleEvent(event: ConnectionEvent): void {
+    if (event.kind === 'closed') return this.#onTransportClosed(event.reason)
+    if (this.#closeError !== undefined) return
+    try {
+      this.#dispatch(event)
+    } catch (error) {
+      if (!(error instanceof H3ConnectionError)) throw error
+      this.#fail(error)
+    }
+  }
+
+  #dispatch(event: ConnectionEvent): void {
+    switch (event.kind) {
+      case 'connected':
+      case 'earlyDataReady':
+        return this.start()
+      case 'streamOpened':
+        return this.#onStreamOpened(event.id)
+      case 'readable':
+        if (isPeerUnidirectional(event.id, this.role)) return this.#peerStreams.handleReadable(event.id)
+        return this.#exchanges.get(event.id)?.handleReadable()
+      case 'writable':
+        return this.#onWritable(event.id)
+      case 'streamReset':
+        return this.#onStreamReset(event.id, event.code)
+      case 'streamStopped':
+        return this.#onStreamStopped(event.id, event.code)
+      case 'streamDelivered':
+        return this.#exchanges.get(event.id)?.handleDelivered()
+      case 'streamsAvailable':
+        if (event.streamKind === 'unidirectional') return this.#openCriticalStreams()
+        return this.#options.onStreamsAvailable?.()
+      default:
+        return
+    }
+  }
+
+  // ---- streams of the peer ----
+
+  #onStreamOpened(id: StreamId): void {
+    if (isPeerUnidirectional(id, this.role)) return this.#peerStreams.handleOpened(id)
+    if ((id & 2) !== 0) return
+    if (this.role === 'client') {
+      // RFC 9114 §6.1: "Clients MUST treat receipt of a server-initiated bidirectional stream as a connection error of
+      // type H3_STREAM_CREATION_ERROR unless such an extension has been negotiated"
+      if (id % 4 === 1) throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', `server opened request stream ${id}`)
+      return
+    }
+    if (id % 4 !== 0) return
+    if (id >= this.#goawayId) {
+      // RFC 9114 §5.2: requests at and above our GOAWAY are rejected
+      this.#transport.stop(id, h3ErrorCodes.H3_REQUEST_REJECTED)
+      this.#transport.reset(id, h3ErrorCodes.H3_REQUEST_REJECTED)
+      this.#decoder.cancelStream(id)
+      this.#flushDecoder()
+      return
+    }
+    if (id > this.#highestRequestId) this.#highestRequestId = id
+    this.#exchanges.set(id, new Exchange(this.#host, id, undefined))
+  }
+
+  #onStreamReset(id: StreamId, code: number): void {
+    if (isPeerUnidirectional(id, this.role)) return this.#peerStreams.handleReset(id)
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return
+    if (this.role === 'server') this.#countReset(exchange)
+    exchange.handleReset(code)
+  }
+
+  #onStreamStopped(id: StreamId, code: number): void {
+    if (id === this.#control?.id || id === this.#encoderStream?.id || id === this.#decoderStream?.id) {
+      // RFC 9114 §6.2.1, RFC 9204 §4.2: "the receiver MUST NOT request that the sender close" a critical stream
+      throw new H3ConnectionError('H3_CLOSED_CRITICAL_STREAM', `peer stopped our critical stream ${id}`)
+    }
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return
+    if (this.role === 'server' && code !== h3ErrorCodes.H3_NO_ERROR) this.#countReset(exchange)
+    exchange.handleStopped(code)
+  }
+
+  /** Reset and stop of one request count once. */
+  #countReset(exchange: Exchange): void {
+    if (exchange.isCountedAsReset) return
+    exchange.isCountedAsReset = true
+    if (this.#resetGuard.onReset()) return
+    throw new H3ConnectionError('H3_EXCESSIVE_LOAD', 'peer opens requests and resets them at once, too often')
+  }
+
+  #createPeerStreams(): PeerStreams {
+    const control = new ControlStreamReader(this.role, {
+      onSettings: (settings) => this.#onSettings(settings),
+      onGoaway: (id) => this.#onGoaway(id),
+    })
+    return new PeerStreams(this.#transport, this.role, {
+      onControlBytes: (chunk) => control.push(chunk),
+      onEncoderBytes: (chunk) => this.#onEncoderBytes(chunk),
+      onDecoderBytes: (chunk) => this.#encoder.onDecoderStream(chunk),
+    })
+  }
+
+  #onEncoderBytes(chunk: Uint8Array): void {
+    this.#decoder.onEncoderStream(chunk)
+    for (let id = this.#decoder.pollUnblocked(); id !== undefined; id = this.#decoder.pollUnblocked()) {
+      this.#exchanges.get(id)?.handleUnblocked()
+    }
+    this.#flushDecoder()
+  }
+
+  #onSettings(settings: Http3Settings): void {
+    this.#peerSettings = settings
+    this.#encoder.onPeerSettings({
+      maxTableCapacityBytes: settings.qpackMaxTableCapacityBytes,
+      maxBlockedStreams: settings.qpackBlockedStreams,
+    })
+    this.#flushEncoder()
+    this.#options.onSettings?.(settings)
+  }
+
+  #onGoaway(id: number): void {
+    this.#isShuttingDown = true
+    if (this.role === 'client') {
+      this.#goawayId = id
+      for (const exchange of [...this.#exchanges.values()]) {
+        if (exchange.id < id) continue
+        const error = goingAway(exchange.id)
+        this.#transport.reset(exchange.id, h3ErrorCodes.H3_REQUEST_CANCELLED)
+        this.#transport.stop(exchange.id, h3ErrorCodes.H3_REQUEST_CANCELLED)
+        exchange.handleFailure(error)
+      }
+    }
+    this.#options.onGoaway?.(id)
+    this.#checkDrained()
+  }
+
+  // ---- streams of ours ----
+
+  #openCriticalStreams(): void {
+    if (!this.#isStarted || this.#closeError !== undefined) return
+    if (this.#control === undefined) {
+      this.#control = this.#openUnidirectional(StreamType.Control)
+      if (this.#control === undefined) return
+      // RFC 9114 §6.2.1: "MUST send its SETTINGS frame as the first frame on this stream"
+      const { qpackTableBytes, qpackBlockedStreams, maxHeaderBytes } = this.#config
+      const settings = {
+        qpackMaxTableCapacityBytes: qpackTableBytes,
+        qpackBlockedStreams,
+        maxFieldSectionBytes: maxHeaderBytes,
+      }
+      this.#control.write(encodeFrame(FrameType.Settings, encodeSettings(settings, this.#grease)))
+      // RFC 9114 §7.2.8: a reserved frame, which the peer ignores
+      this.#control.write(encodeFrame(reservedCodepoint(this.#grease + 1), new Uint8Array(3)))
+      if (this.#isShuttingDown) this.#sendGoaway()
+    }
+    this.#encoderStream ??= this.#openUnidirectional(StreamType.QpackEncoder)
+    if (this.#encoderStream === undefined) return
+    this.#encoder.canInsert = this.#encoderStream.queuedBytes === 0
+    this.#flushEncoder()
+    this.#decoderStream ??= this.#openUnidirectional(StreamType.QpackDecoder)
+    if (this.#decoderStream === undefined) return
+    this.#flushDecoder()
+    if (this.#greaseState === 'due') this.#sendGreaseStream()
+  }
+
+  /** RFC 9114 §6.2.3: a stream of a reserved type, which the peer ignores. */
+  #sendGreaseStream(): void {
+    this.#greaseState = 'sent'
+    const stream = this.#openUnidirectional(reservedCodepoint(this.#grease + 2))
+    stream?.finish()
+  }
+
+  #openUnidirectional(type: number): StreamWriter | undefined {
+    const id = this.#transport.openStream('unidirectional')
+    if (id === undefined) return undefined
+    const writer = new StreamWriter(this.#transport, id)
+    const header = new Uint8Array(varintLength(type))
+    writeVarint(header, 0, type)
+    writer.write(header)
+    return writer
+  }
+
+  #onWritable(id: StreamId): void {
+    const critical = this.#criticalWriter(id)
+    if (critical === undefined) return this.#exchanges.get(id)?.handleWritable()
+    critical.flush()
+    this.#encoder.canInsert = (this.#encoderStream?.queuedBytes ?? 0) === 0
+    this.#flushDecoder()
+  }
+
+  #criticalWriter(id: StreamId): StreamWriter | undefined {
+    if (id === this.#control?.id) return this.#control
+    if (id === this.#encoderStream?.id) return this.#encoderStream
+    return id === this.#decoderStream?.id ? this.#decoderStream : undefined
+  }
+
+  #sendGoaway(): void {
+    // A client names the push it will still take: none was allowed, so 0.
+    const id = this.role === 'server' ? this.#goawayId : 0
+    if (Number.isFinite(id)) this.#control?.write(encodeIntegerFrame(FrameType.Goaway, id))
+  }
+
+  #flushEncoder(): void {
+    if (this.#encoderStream === undefined) return
+    const instructions = this.#encoder.takeInstructions()
+    if (instructions === undefined) return
+    // RFC 9204 §2.1.3: no further insertions while flow control holds these back
+    this.#encoder.canInsert = this.#encoderStream.write(instructions)
+  }
+
+  #flushDecoder(): void {
+    if (this.#closeError !== undefined) return
+    const stream = this.#decoderStream
+    const backlog = (stream?.queuedBytes ?? 0) + this.#decoder.pendingInstructionBytes
+    if (backlog > INSTRUCTION_BACKLOG_BYTES) {
+      this.#fail(new H3ConnectionError('H3_EXCESSIVE_LOAD', 'peer does not read our QPACK decoder stream'))
+      return
+    }
+    if (stream === undefined || stream.queuedBytes > 0) return
+    const instructions = this.#decoder.takeInstructions()
+    if (instructions !== undefined) stream.write(instructions)
+  }
+
+  // ---- exchanges ----
+
+  #createHost(): ExchangeHost {
+    return {
+      role: this.role,
+      transport: this.#transport,
+      decoder: this.#decoder,
+      maxHeaderBytes: this.#config.maxHeaderBytes,
+      peerMaxFieldSectionBytes: () => this.#peerSettings.maxFieldSectionBytes,
+      nowUs: this.#options.clock ?? (() => Number.NaN),
+      encodeSection: (id, lines) => {
+        if (this.#encoderStream === undefined) this.#encoder.canInsert = false
+        const section = this.#encoder.encode(id, lines)
+        this.#flushEncoder()
+        return section
+      },
+      flushDecoder: () => this.#flushDecoder(),
+      failConnection: (error) => this.#fail(error),
+      onRequestHead: (exchange) => this.#onRequestHead(exchange),
+      onExchangeClosed: (exchange) => this.#onExchangeClosed(exchange),
+    }
+  }
+
+  #onRequestHead(exchange: Exchange): void {
+    if (this.#options.onRequest !== undefined) this.#options.onRequest(exchange)
+    else exchange.cancel('H3_REQUEST_REJECTED')
+  }
+
+  #onExchangeClosed(exchange: Exchange): void {
+    this.#exchanges.delete(exchange.id)
+    if (exchange.isInboundEnded && !exchange.isCountedAsReset) this.#resetGuard.onCompleted()
+    this.#checkDrained()
+  }
+
+  #checkDrained(): void {
+    if (!this.#isShuttingDown || this.#isDrainedReported || this.#exchanges.size > 0) return
+    this.#isDrainedReported = true
+    this.#options.onDrained?.()
+  }
+
+  // ---- the end ----
+
+  #fail(error: H3ConnectionError): void {
+    this.#close(error.h3Code, error.message, `connection closed by us with ${error.h3Name}: ${error.message}`)
+  }
+
+  #close(code: number, reason: string, message: string): void {
+    if (this.#closeError !== undefined) return
+    this.#transport.close(code, reason)
+    // What the transport reports of this close later finds the session over already.
+    this.#end(new Http3Error('ERR_HTTP3_CONNECTION_CLOSED', message, { by: 'local', h3Code: code }))
+  }
+
+  #onTransportClosed(reason: CloseReason): void {
+    if (this.#closeError !== undefined) return
+    const by = reason.kind === 'transport' || reason.kind === 'application' ? reason.by : 'local'
+    const details = reason.kind === 'application' ? { by, h3Code: reason.code, cause: reason } : { by, cause: reason }
+    this.#end(new Http3Error('ERR_HTTP3_CONNECTION_CLOSED', describeClose(reason), details))
+  }
+
+  #end(error: Http3Error): void {
+    this.#closeError = error
+    for (const exchange of [...this.#exchanges.values()]) {
+      exchange.handleFailure(
+        new Http3Error(error.code, `stream ${exchange.id}: ${error.message}`, {
+          by: error.by,
+          streamId: exchange.id,
+          ...(error.h3Code === undefined ? {} : { h3Code: error.h3Code }),
+          cause: error,
+        }),
+      )
+    }
+    this.#exchanges.clear()
+    this.#options.onClosed?.(error)
+  }
+}
+
+function isPeerUnidirectional(id: StreamId, role: 'client' | 'server'): boolean {
+  return id % 4 === (role === 'client' ? 3 : 2)
+}
+
+function goingAway(streamId: StreamId | undefined): Http3Error {
+  const details = streamId === undefined ? { by: 'peer' as const } : { by: 'peer' as const, streamId }
+  const message = 'server is shutting down and did not process the request; send it on another connection'
+  return new Http3Error('ERR_HTTP3_GOING_AWAY', message, details)
+}
+
+/** Who, what, why, in one sentence. */
+export function describeClose(reason: CloseReason): string {
+  switch (reason.kind) {
+    case 'application':
+      return `connection closed by ${who(reason.by)} with ${h3ErrorName(reason.code)}${why(reason.reason)}`
+    case 'transport':
+      return `connection closed by ${who(reason.by)} with ${reason.name}${why(reason.reason)}`
+    case 'idle':
+      return `connection lost: nothing was heard for ${Math.round(reason.afterUs / 1000)} ms`
+    case 'reset':
+      return 'connection lost: the peer does not know it any more (stateless reset)'
+    case 'version':
+      return `no common QUIC version; peer offers ${reason.offered.map((version) => `0x${version.toString(16)}`).join(', ')}`
+  }
+}
+
+function who(by: 'local' | 'peer'): string {
+  return by === 'local' ? 'us' : 'the peer'
+}
+
+function why(reason: string): string {
+  return reason === '' ? '' : `: ${reason}`
+}
