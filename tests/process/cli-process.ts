@@ -80,7 +80,12 @@ export class CliProcess {
 }
 
 /** Runs a command to its end. */
-export function runCli(t: TestContext, directory: string, args: readonly string[], env?: Readonly<Record<string, string>>): Promise<CliResult> {
+export function runCli(
+  t: TestContext,
+  directory: string,
+  args: readonly string[],
+  env?: Readonly<Record<string, string>>,
+): Promise<CliResult> {
   return new CliProcess(t, directory, args, env).exit()
 }
 
@@ -94,22 +99,43 @@ export function assertExplained(result: CliResult, code: number, pattern: RegExp
 }
 
 /** Services on free ports, and their ports. */
-export async function startServices(t: TestContext, directory: string): Promise<{ readonly process: CliProcess; readonly ports: Readonly<Record<'video' | 'text' | 'control', number>> }> {
-  const services = new CliProcess(t, directory, ['services', '--video-port', '0', '--text-port', '0', '--control-port', '0'])
-  const port = async (name: string): Promise<number> => Number((await services.output(new RegExp(`${name} +http://127\\.0\\.0\\.1:(\\d+)/`, 'u')))[1])
-  return { process: services, ports: { video: await port('video'), text: await port('text'), control: await port('control') } }
+export async function startServices(
+  t: TestContext,
+  directory: string,
+): Promise<{ readonly process: CliProcess; readonly ports: Readonly<Record<'video' | 'text' | 'control', number>> }> {
+  const services = new CliProcess(t, directory, [
+    'services',
+    '--video-port',
+    '0',
+    '--text-port',
+    '0',
+    '--control-port',
+    '0',
+  ])
+  const port = async (name: string): Promise<number> =>
+    Number((await services.output(new RegExp(`${name} +http://127\\.0\\.0\\.1:(\\d+)/`, 'u')))[1])
+  return {
+    process: services,
+    ports: { video: await port('video'), text: await port('text'), control: await port('control') },
+  }
 }
 
 /** A configuration with the given services. */
 export function routerToml(ports: Readonly<Record<string, number>>, extra = ''): string {
   const tables = Object.entries(ports).map(
-    ([name, port]) => `[[service]]\nname = "${name}"\nkind = "${['video', 'text', 'control'].includes(name) ? name : 'other'}"\nprefix = "/${name}"\nurl = "http://127.0.0.1:${port}"\n${extra}\n`,
+    ([name, port]) =>
+      `[[service]]\nname = "${name}"\nkind = "${['video', 'text', 'control'].includes(name) ? name : 'other'}"\nprefix = "/${name}"\nurl = "http://127.0.0.1:${port}"\n${extra}\n`,
   )
   return tables.join('\n')
 }
 
 /** A router on a free port, ready to serve. */
-export async function startRouterProcess(t: TestContext, directory: string, args: readonly string[], env?: Readonly<Record<string, string>>): Promise<{ readonly process: CliProcess; readonly port: number; readonly results: string }> {
+export async function startRouterProcess(
+  t: TestContext,
+  directory: string,
+  args: readonly string[],
+  env?: Readonly<Record<string, string>>,
+): Promise<{ readonly process: CliProcess; readonly port: number; readonly results: string }> {
   const router = new CliProcess(t, directory, ['router', '--port', '0', ...args], env)
   const port = Number((await router.output(/https:\/\/127\.0\.0\.1:(\d+)/u))[1])
   const results = (await router.output(/results +(\S+)/u))[1] ?? ''

@@ -11,17 +11,33 @@ import { assertExplained, CliProcess, runCli, scratchDirectory } from './cli-pro
 
 test('a wrong flag is named with a suggestion', async (t) => {
   const directory = scratchDirectory(t)
-  assertExplained(await runCli(t, directory, ['router', '--prot', '4433']), 2, /unknown option '--prot' \(quicether router\)\. Did you mean --port\?/u)
+  assertExplained(
+    await runCli(t, directory, ['router', '--prot', '4433']),
+    2,
+    /unknown option '--prot' \(quicether router\)\. Did you mean --port\?/u,
+  )
 })
 
 test('a wrong value of a flag is named with what was expected', async (t) => {
   const directory = scratchDirectory(t)
-  assertExplained(await runCli(t, directory, ['client', '--port', 'https']), 2, /--port.*'https'.*Expected a whole number from 0 to 65535/u)
-  assertExplained(await runCli(t, directory, ['client', '--url', 'ftp://x']), 2, /"ftp:\/\/x" is not an https address \(--url\)/u)
+  assertExplained(
+    await runCli(t, directory, ['client', '--port', 'https']),
+    2,
+    /--port.*'https'.*Expected a whole number from 0 to 65535/u,
+  )
+  assertExplained(
+    await runCli(t, directory, ['client', '--url', 'ftp://x']),
+    2,
+    /"ftp:\/\/x" is not an https address \(--url\)/u,
+  )
 })
 
 test('a wrong command is named with a suggestion', async (t) => {
-  assertExplained(await runCli(t, scratchDirectory(t), ['rooter']), 2, /unknown command 'rooter'.*Did you mean router\?/u)
+  assertExplained(
+    await runCli(t, scratchDirectory(t), ['rooter']),
+    2,
+    /unknown command 'rooter'.*Did you mean router\?/u,
+  )
 })
 
 test('a missing certificate is named with its file', async (t) => {
@@ -31,7 +47,11 @@ test('a missing certificate is named with its file', async (t) => {
 })
 
 test('a certificate without its key is refused', async (t) => {
-  assertExplained(await runCli(t, scratchDirectory(t), ['router', '--cert', 'a.pem']), 2, /--cert is given without --key/u)
+  assertExplained(
+    await runCli(t, scratchDirectory(t), ['router', '--cert', 'a.pem']),
+    2,
+    /--cert is given without --key/u,
+  )
 })
 
 test('an expired certificate is named with the day it ended', async (t) => {
@@ -61,13 +81,21 @@ test('a file that is no certificate is refused', async (t) => {
 test('malformed TOML is named with file, line and what was expected', async (t) => {
   const directory = scratchDirectory(t)
   writeFileSync(join(directory, 'router.toml'), '[router]\nhost = "127.0.0.1"\nport = = 3\n')
-  assertExplained(await runCli(t, directory, ['router', '--config', 'router.toml']), 1, /not valid TOML: .* \(router\.toml:3:\d+\)\. Line 3 reads `port = = 3`; expected/u)
+  assertExplained(
+    await runCli(t, directory, ['router', '--config', 'router.toml']),
+    1,
+    /not valid TOML: .* \(router\.toml:3:\d+\)\. Line 3 reads `port = = 3`; expected/u,
+  )
 })
 
 test('a wrong value in the configuration is named with file, line and what was expected', async (t) => {
   const directory = scratchDirectory(t)
   writeFileSync(join(directory, 'router.toml'), '[router]\nhost = "127.0.0.1"\n\nport = "x"\n')
-  assertExplained(await runCli(t, directory, ['router', '--config', 'router.toml']), 1, /`router\.port` is "x" \(router\.toml:4\)\. Expected a port number/u)
+  assertExplained(
+    await runCli(t, directory, ['router', '--config', 'router.toml']),
+    1,
+    /`router\.port` is "x" \(router\.toml:4\)\. Expected a port number/u,
+  )
 })
 
 test('a taken UDP port is named with a remedy', async (t) => {
@@ -85,19 +113,42 @@ test('a taken TCP port of a service is named with the flag that helps', async (t
   await once(server, 'listening')
   const address = server.address()
   assert.ok(typeof address === 'object' && address !== null)
-  const result = await runCli(t, scratchDirectory(t), ['services', '--text-port', String(address.port), '--video-port', '0', '--control-port', '0'])
-  assertExplained(result, 1, new RegExp(`port of the text service is already in use \\(127\\.0\\.0\\.1:${address.port}\\)\\. .*--text-port`, 'u'))
+  const result = await runCli(t, scratchDirectory(t), [
+    'services',
+    '--text-port',
+    String(address.port),
+    '--video-port',
+    '0',
+    '--control-port',
+    '0',
+  ])
+  assertExplained(
+    result,
+    1,
+    new RegExp(
+      `port of the text service is already in use \\(127\\.0\\.0\\.1:${address.port}\\)\\. .*--text-port`,
+      'u',
+    ),
+  )
 })
 
 test('a report without any run says how to make one', async (t) => {
-  assertExplained(await runCli(t, scratchDirectory(t), ['report']), 1, /no history of runs yet \(results\/history\.sqlite\)\. Run `quicether demo`/u)
+  assertExplained(
+    await runCli(t, scratchDirectory(t), ['report']),
+    1,
+    /no history of runs yet \(results\/history\.sqlite\)\. Run `quicether demo`/u,
+  )
 })
 
 test('a certificate is made with a key that only its owner can read, and not made over an existing one', async (t) => {
   const directory = scratchDirectory(t)
   assert.equal((await runCli(t, directory, ['certs', '--out', 'pair', '--names', 'localhost,127.0.0.1'])).code, 0)
   assert.equal(statSync(join(directory, 'pair/key.pem')).mode & 0o777, 0o600)
-  assertExplained(await runCli(t, directory, ['certs', '--out', 'pair']), 1, /exists already \(pair\/cert\.pem\)\. .*--force/u)
+  assertExplained(
+    await runCli(t, directory, ['certs', '--out', 'pair']),
+    1,
+    /exists already \(pair\/cert\.pem\)\. .*--force/u,
+  )
 })
 
 test('help has examples and ends with 0', async (t) => {
@@ -111,7 +162,15 @@ test('help has examples and ends with 0', async (t) => {
 })
 
 test('services end by themselves on a signal', async (t) => {
-  const services = new CliProcess(t, scratchDirectory(t), ['services', '--video-port', '0', '--text-port', '0', '--control-port', '0'])
+  const services = new CliProcess(t, scratchDirectory(t), [
+    'services',
+    '--video-port',
+    '0',
+    '--text-port',
+    '0',
+    '--control-port',
+    '0',
+  ])
   await services.output(/control +http/u)
   services.signal('SIGTERM')
   assert.equal((await services.exit()).code, 0)

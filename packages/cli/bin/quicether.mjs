@@ -15,7 +15,9 @@ const nativeAddon = path.join(workspace, 'packages', 'native', 'quicether.node')
 const isModern = Number.parseInt(process.versions.node, 10) >= 24
 
 if (!isModern && !existsSync(pinned)) {
-  stop(`Node ${process.versions.node} is older than 24 and the pinned Node is not installed. Run "npm run bootstrap" in ${workspace}.`)
+  stop(
+    `Node ${process.versions.node} is older than 24 and the pinned Node is not installed. Run "npm run bootstrap" in ${workspace}.`,
+  )
 }
 if (!existsSync(nativeAddon)) stop(`the native part is not built. Run "npm run bootstrap" in ${workspace}.`)
 

@@ -75,7 +75,10 @@ export function selfMadeAuthority(): string | undefined {
 }
 
 /** A new self-signed certificate. Throws `UserError` (`ERR_CERTIFICATE`) for unusable names. */
-export async function makeCertificate(names: readonly string[], days: number): Promise<{ readonly certificatePem: string; readonly privateKeyPem: string }> {
+export async function makeCertificate(
+  names: readonly string[],
+  days: number,
+): Promise<{ readonly certificatePem: string; readonly privateKeyPem: string }> {
   const { generateCertificate } = await import('@quicether/native')
   try {
     return generateCertificate({ names, days })
@@ -90,8 +93,15 @@ export async function makeCertificate(names: readonly string[], days: number): P
 }
 
 /** Writes both files, the key readable by its owner only; each appears whole or not at all. */
-export function writePair(certificateFile: string, keyFile: string, pair: { readonly certificatePem: string; readonly privateKeyPem: string }): void {
-  for (const [file, text, mode] of [[keyFile, pair.privateKeyPem, 0o600], [certificateFile, pair.certificatePem, 0o644]] as const) {
+export function writePair(
+  certificateFile: string,
+  keyFile: string,
+  pair: { readonly certificatePem: string; readonly privateKeyPem: string },
+): void {
+  for (const [file, text, mode] of [
+    [keyFile, pair.privateKeyPem, 0o600],
+    [certificateFile, pair.certificatePem, 0o644],
+  ] as const) {
     const temporary = `${file}.${process.pid}.tmp`
     writeFileSync(temporary, text, { mode })
     chmodSync(temporary, mode)

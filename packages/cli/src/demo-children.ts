@@ -20,7 +20,9 @@ export class DemoChild {
 
   constructor(name: string, args: readonly string[]) {
     this.#name = name
-    this.#child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    this.#child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
     this.#child.stdout?.on('data', (chunk: Buffer) => {
       if (this.#stdout.length < outputCharactersMax) this.#stdout += chunk.toString('utf8')
     })

@@ -23,12 +23,16 @@ const remedies: Readonly<Record<string, string>> = {
 
 /** The line printed for a failure, and the exit code. */
 export function explain(error: unknown): Explanation {
-  if (error instanceof UserError) return { line: `quicether: ${error.message}`, exitCode: error.code === 'ERR_OPTION' ? 2 : 1 }
+  if (error instanceof UserError)
+    return { line: `quicether: ${error.message}`, exitCode: error.code === 'ERR_OPTION' ? 2 : 1 }
   const code = codeOf(error)
   const message = oneLine(messageOf(error))
   if (code.startsWith('ERR_') || /^E[A-Z]+$/u.test(code) || code === 'MODULE_NOT_FOUND') {
     const remedy = remedies[code]
-    return { line: `quicether: ${message}${remedy === undefined ? '' : `${message.endsWith('.') ? '' : '.'} ${remedy}`}`, exitCode: 1 }
+    return {
+      line: `quicether: ${message}${remedy === undefined ? '' : `${message.endsWith('.') ? '' : '.'} ${remedy}`}`,
+      exitCode: 1,
+    }
   }
   const where = error instanceof Error ? firstFrame(error) : 'unknown place'
   const detail = process.env['QUICETHER_DEBUG'] === undefined || !(error instanceof Error) ? '' : `\n${error.stack}`
@@ -41,7 +45,10 @@ export function explain(error: unknown): Explanation {
 /** The line printed for a command line that does not parse. */
 export function explainUsage(error: CommanderError, args: readonly string[]): string {
   const [first = '', hint = ''] = error.message.replace(/^error: /u, '').split('\n')
-  const command = args[0] !== undefined && /^[a-z]+$/u.test(args[0]) && error.code !== 'commander.unknownCommand' ? `quicether ${args[0]}` : 'quicether'
+  const command =
+    args[0] !== undefined && /^[a-z]+$/u.test(args[0]) && error.code !== 'commander.unknownCommand'
+      ? `quicether ${args[0]}`
+      : 'quicether'
   const suggestion = hint.replace(/^\((.*)\)$/u, '$1 ')
   return `quicether: ${first.replace(/\.$/u, '')} (${command}). ${suggestion}See \`${command} --help\`.`
 }
@@ -52,5 +59,10 @@ function oneLine(text: string): string {
 
 function firstFrame(error: Error): string {
   const frame = (error.stack ?? '').split('\n').find((line) => line.trimStart().startsWith('at '))
-  return frame?.trim().replace(/^at /u, '').replace(/file:\/\/\S*\/packages\//u, 'packages/') ?? 'unknown place'
+  return (
+    frame
+      ?.trim()
+      .replace(/^at /u, '')
+      .replace(/file:\/\/\S*\/packages\//u, 'packages/') ?? 'unknown place'
+  )
 }

@@ -17,7 +17,8 @@ const units: Readonly<Record<string, number>> = { '': 1, k: 1_000, m: 1_000_000,
 /** Bytes: `4096`, `64k`, `64Ki`, `2M`, `2Mi`; at most 256 Mi. */
 export function byteSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ki|mi|k|m)?b?$/iu.exec(text)
-  const bytes = match === null ? Number.NaN : Math.round(Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? Number.NaN))
+  const bytes =
+    match === null ? Number.NaN : Math.round(Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? Number.NaN))
   if (bytes >= 1 && bytes <= 268_435_456) return bytes
   throw new InvalidArgumentError('Expected a size from 1 to 256Mi, e.g. 4096, 64k, 256Ki or 2M.')
 }

@@ -3,7 +3,14 @@
 /** What a child tells its parent. */
 export type ChildMessage =
   | { readonly kind: 'services'; readonly video: number; readonly text: number; readonly control: number }
-  | { readonly kind: 'router'; readonly host: string; readonly port: number; readonly directory: string; readonly metrics: string; readonly report: string }
+  | {
+      readonly kind: 'router'
+      readonly host: string
+      readonly port: number
+      readonly directory: string
+      readonly metrics: string
+      readonly report: string
+    }
 
 /** Does nothing when no parent listens. */
 export function tellParent(message: ChildMessage): void {

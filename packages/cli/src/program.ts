@@ -18,7 +18,16 @@ export function createProgram(): Command {
     .showSuggestionAfterError(true)
     .configureOutput({ outputError: () => {} })
     .exitOverride()
-    .addHelpText('after', examples(['quicether demo', 'quicether services &', 'quicether router &', 'quicether client --count 6', 'quicether report --last 10']))
+    .addHelpText(
+      'after',
+      examples([
+        'quicether demo',
+        'quicether services &',
+        'quicether router &',
+        'quicether client --count 6',
+        'quicether report --last 10',
+      ]),
+    )
   addRouterCommand(program)
   addServicesCommand(program)
   addClientCommand(program)
@@ -26,7 +35,10 @@ export function createProgram(): Command {
   addDemoCommand(program)
   addCertsCommand(program)
   for (const command of program.commands) {
-    command.configureOutput({ outputError: () => {} }).exitOverride().helpOption('-h, --help', 'print this help')
+    command
+      .configureOutput({ outputError: () => {} })
+      .exitOverride()
+      .helpOption('-h, --help', 'print this help')
     command.allowExcessArguments(false)
   }
   return program
@@ -34,6 +46,7 @@ export function createProgram(): Command {
 
 function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-  const value: unknown = typeof manifest === 'object' && manifest !== null ? Reflect.get(manifest, 'version') : undefined
+  const value: unknown =
+    typeof manifest === 'object' && manifest !== null ? Reflect.get(manifest, 'version') : undefined
   return typeof value === 'string' ? value : '0.0.0'
 }

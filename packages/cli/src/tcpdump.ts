@@ -23,14 +23,18 @@ const startupMs = 3_000
 
 /** Captures UDP of one port into `file`. Throws `UserError` when tcpdump is missing or refuses. */
 export async function startTcpdump(file: string, port: number): Promise<Tcpdump> {
-  const child = spawn('tcpdump', ['-i', 'any', '-U', '-n', '-w', file, 'udp', 'port', String(port)], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn('tcpdump', ['-i', 'any', '-U', '-n', '-w', file, 'udp', 'port', String(port)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => {
     if (said.length < 2_000) said += chunk.toString('utf8')
   })
   const failure = await new Promise<unknown>((resolve) => {
     child.once('error', resolve)
-    child.once('exit', (code) => resolve(new Error(`it ended with code ${code}: ${said.trim().split('\n').at(-1) ?? ''}`)))
+    child.once('exit', (code) =>
+      resolve(new Error(`it ended with code ${code}: ${said.trim().split('\n').at(-1) ?? ''}`)),
+    )
     child.stderr.on('data', () => {
       if (said.includes('listening on')) resolve(undefined)
     })

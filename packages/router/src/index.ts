@@ -2,12 +2,26 @@
 export { type ClientTask, type PlanOptions, planRound } from './client/plan.ts'
 export { type ClientReport, type ClientRunOptions, type ClientStream, runClient } from './client/run.ts'
 export { defaultConfig, loadConfig, parseConfig } from './config/load.ts'
-export { configSchema, demoPorts, demoServices, type RouterConfig, type ServiceConfig, type ServiceKind } from './config/schema.ts'
+export {
+  configSchema,
+  demoPorts,
+  demoServices,
+  type RouterConfig,
+  type ServiceConfig,
+  type ServiceKind,
+} from './config/schema.ts'
 export type { ExchangeHandler, ExchangeRequest, ExchangeResponse, HeaderList } from './exchange.ts'
 export type { LiveCounts } from './metrics/collector.ts'
 export { type ConnectionCounters, describeClose } from './metrics/connection-metrics.ts'
 export type { DistributionSummary } from './metrics/distribution.ts'
-export type { ConnectionDocument, MetricsDocument, ReportReason, StreamDocument, Totals, TypeSummary } from './metrics/document.ts'
+export type {
+  ConnectionDocument,
+  MetricsDocument,
+  ReportReason,
+  StreamDocument,
+  Totals,
+  TypeSummary,
+} from './metrics/document.ts'
 export type {
   ClientConnect,
   ClientConnection,

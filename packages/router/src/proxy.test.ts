@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseConfig } from './config/load.ts'
 import { MetricsCollector } from './metrics/collector.ts'
-import { Proxy, type ProxyFailure } from './proxy.ts'
+import { StreamProxy, type ProxyFailure } from './proxy.ts'
 import { MemoryExchange, type MemoryExchangeOptions } from './testing/memory-exchange.ts'
 
 interface Fixture {
@@ -29,11 +29,14 @@ async function serve(t: TestContext, listener: RequestListener): Promise<string>
 }
 
 function fixture(t: TestContext, services: Record<string, string>, extra = ''): Fixture {
-  const toml = Object.entries(services).map(([name, url]) => `[[service]]\nname = "${name}"\nprefix = "/${name}"\nurl = "${url}"\nkind = "${name === 'video' ? 'video' : 'other'}"\n${extra}\n`)
+  const toml = Object.entries(services).map(
+    ([name, url]) =>
+      `[[service]]\nname = "${name}"\nprefix = "/${name}"\nurl = "${url}"\nkind = "${name === 'video' ? 'video' : 'other'}"\n${extra}\n`,
+  )
   const nowMs = (): number => performance.now()
   const collector = new MetricsCollector({ runId: 'test', listen: 'test', streamsKept: 10, nowMs })
   const failures: ProxyFailure[] = []
-  const proxy = new Proxy({
+  const proxy = new StreamProxy({
     services: parseConfig(toml.join('\n'), 'test.toml').service,
     collector,
     nowMs,
@@ -61,10 +64,20 @@ async function* chunked(count: number, bytes: number, pauseMs = 0): AsyncIterabl
 }
 
 test('a request reaches its service with its fields, without the fields of one hop, and with forwarding fields', async (t) => {
-  const url = await serve(t, (request, response) => response.end(JSON.stringify({ url: request.url, headers: request.headers })))
+  const url = await serve(t, (request, response) =>
+    response.end(JSON.stringify({ url: request.url, headers: request.headers })),
+  )
   const exchange = await fixture(t, { api: url }).ask({
     path: '/api/a?b=c',
-    headers: [['x-own', '1'], ['connection', 'x-drop'], ['x-drop', '1'], ['te', 'trailers'], ['cookie', 'a=1'], ['cookie', 'b=2'], ['x-forwarded-for', '198.51.100.1']],
+    headers: [
+      ['x-own', '1'],
+      ['connection', 'x-drop'],
+      ['x-drop', '1'],
+      ['te', 'trailers'],
+      ['cookie', 'a=1'],
+      ['cookie', 'b=2'],
+      ['x-forwarded-for', '198.51.100.1'],
+    ],
   })
   assert.equal(exchange.status, 200)
   const seen = JSON.parse(exchange.text())
@@ -113,7 +126,10 @@ test('trailers of the service reach the client', async (t) => {
 test('several cookies of a response stay several lines', async (t) => {
   const url = await serve(t, (_request, response) => response.writeHead(204, { 'set-cookie': ['a=1', 'b=2'] }).end())
   const exchange = await fixture(t, { api: url }).ask({ path: '/api' })
-  assert.deepEqual(exchange.headers.filter(([name]) => name === 'set-cookie').map(([, value]) => value), ['a=1', 'b=2'])
+  assert.deepEqual(
+    exchange.headers.filter(([name]) => name === 'set-cookie').map(([, value]) => value),
+    ['a=1', 'b=2'],
+  )
 })
 
 test('a dead service gives 502 with the reason and the other service keeps answering', async (t) => {
@@ -130,7 +146,10 @@ test('a dead service gives 502 with the reason and the other service keeps answe
   assert.match(JSON.parse(exchange.text()).detail, /service "dead" at http:\/\/127\.0\.0\.1:\d+ refuses connections/u)
   assert.equal((await ask({ path: '/api' })).text(), 'well')
   assert.equal(failures.length, 1)
-  assert.deepEqual(collector.snapshot('interval').errors.map((entry) => [entry.scope, entry.kind]), [['backend', 'upstream-refused']])
+  assert.deepEqual(
+    collector.snapshot('interval').errors.map((entry) => [entry.scope, entry.kind]),
+    [['backend', 'upstream-refused']],
+  )
 })
 
 test('a service that never answers gives 504 and the other requests are not held up', async (t) => {
@@ -147,13 +166,19 @@ test('a service that never answers gives 504 and the other requests are not held
 
 test('a client that sends slowly is not taken for a silent service', async (t) => {
   const url = await serve(t, (request, response) => request.on('end', () => response.end('done')).resume())
-  const exchange = await fixture(t, { api: url }, 'response_timeout_ms = 60').ask({ method: 'POST', path: '/api', body: chunked(4, 10, 100) })
+  const exchange = await fixture(t, { api: url }, 'response_timeout_ms = 60').ask({
+    method: 'POST',
+    path: '/api',
+    body: chunked(4, 10, 100),
+  })
   assert.equal(exchange.status, 200)
 })
 
 test('when the client leaves in the middle of an upload the service sees the request aborted', async (t) => {
   let aborted: (() => void) | undefined
-  const seen = new Promise<void>((resolve) => { aborted = resolve })
+  const seen = new Promise<void>((resolve) => {
+    aborted = resolve
+  })
   const url = await serve(t, (request, response) => {
     request.on('error', () => {}).resume()
     response.on('close', () => aborted?.())
@@ -191,11 +216,16 @@ test('a client that reads slowly holds the service back instead of filling memor
     more()
   })
   let release: (() => void) | undefined
-  const gate = new Promise<void>((resolve) => { release = resolve })
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
   const { run } = fixture(t, { api: url })
   const { exchange, done } = run({ path: '/api', onWrite: () => gate })
   await sleep(300)
-  assert.ok(producedBytes < 32 * 1024 * 1024, `the service could write ${producedBytes} bytes to a client that reads nothing`)
+  assert.ok(
+    producedBytes < 32 * 1024 * 1024,
+    `the service could write ${producedBytes} bytes to a client that reads nothing`,
+  )
   exchange.leave()
   release?.()
   await done
@@ -245,6 +275,8 @@ test('a service that talks nonsense gives 502', async (t) => {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => server.close())
-  const exchange = await fixture(t, { api: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }).ask({ path: '/api' })
+  const exchange = await fixture(t, { api: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }).ask({
+    path: '/api',
+  })
   assert.equal(exchange.status, 502)
 })

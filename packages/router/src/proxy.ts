@@ -40,7 +40,7 @@ const unrouted = 'unrouted'
 const bodilessMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE'])
 
 /** Forwards exchanges to their services. One per router. */
-export class Proxy {
+export class StreamProxy {
   readonly #options: ProxyOptions
   readonly #table: RouteTable
   readonly #upstreams = new Map<string, Upstream>()
@@ -75,7 +75,12 @@ export class Proxy {
   }
 
   /** Connections to each service, for the live view. */
-  upstreamStats(): { readonly name: string; readonly connected: number; readonly running: number; readonly queued: number }[] {
+  upstreamStats(): {
+    readonly name: string
+    readonly connected: number
+    readonly running: number
+    readonly queued: number
+  }[] {
     return [...this.#upstreams].map(([name, upstream]) => ({ name, ...upstream.stats() }))
   }
 
@@ -85,9 +90,14 @@ export class Proxy {
 
   async #forward(exchange: Exchange, route: Route, upstream: Upstream, nowMs: () => number): Promise<void> {
     const { request, metrics, origin } = exchange
-    if (request.method === 'CONNECT') return await this.#answer(exchange, 501, 'unsupported-method', 'CONNECT is not supported here')
+    if (request.method === 'CONNECT')
+      return await this.#answer(exchange, 501, 'unsupported-method', 'CONNECT is not supported here')
     const body = await requestBody(request)
-    const headers = requestHeaders(request.headers, { authority: request.authority, remote: origin.address, hasBody: body !== null })
+    const headers = requestHeaders(request.headers, {
+      authority: request.authority,
+      remote: origin.address,
+      hasBody: body !== null,
+    })
     metrics.onDispatched(nowMs())
     const reply = await upstream.exchange({
       method: request.method,
@@ -124,7 +134,12 @@ export class Proxy {
 
   async #refuse(exchange: Exchange): Promise<void> {
     const prefixes = this.#table.prefixes().join(', ')
-    await this.#answer(exchange, 404, 'no-route', `no service is routed at ${exchange.request.path.slice(0, 200)}; routed: ${prefixes}`)
+    await this.#answer(
+      exchange,
+      404,
+      'no-route',
+      `no service is routed at ${exchange.request.path.slice(0, 200)}; routed: ${prefixes}`,
+    )
   }
 
   async #fail(exchange: Exchange, error: unknown): Promise<void> {
@@ -137,7 +152,8 @@ export class Proxy {
       response.abort(reason)
       return
     }
-    const failure = error instanceof UpstreamFailure ? error : new UpstreamFailure(502, 'router', messageOf(error), error)
+    const failure =
+      error instanceof UpstreamFailure ? error : new UpstreamFailure(502, 'router', messageOf(error), error)
     if (exchange.hasHead) {
       this.#options.collector.addError('backend', failure.kind, failure.message, origin.connection)
       this.#options.collector.endStream(metrics, 'failed', failure.message)

@@ -21,12 +21,19 @@ interface Running {
 async function runningRouter(t: TestContext, dead: readonly string[] = []): Promise<Running> {
   const directory = mkdtempSync(join(tmpdir(), 'quicether-router-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
-  const services = await Promise.all([startVideoService({ port: 0 }), startTextService({ port: 0 }), startControlService({ port: 0 })])
+  const services = await Promise.all([
+    startVideoService({ port: 0 }),
+    startTextService({ port: 0 }),
+    startControlService({ port: 0 }),
+  ])
   for (const service of services) {
     if (dead.includes(service.name)) await service.close()
     else t.after(() => service.close())
   }
-  const tables = services.map((s) => `[[service]]\nname = "${s.name}"\nprefix = "/${s.name}"\nurl = "http://127.0.0.1:${s.port}"\nkind = "${s.name}"\n`)
+  const tables = services.map(
+    (s) =>
+      `[[service]]\nname = "${s.name}"\nprefix = "/${s.name}"\nurl = "http://127.0.0.1:${s.port}"\nkind = "${s.name}"\n`,
+  )
   const transport = new MemoryTransport()
   const failures: string[] = []
   const nothing = (): void => {}
@@ -53,7 +60,10 @@ test('one connection carries all tasks to all services, every answer is checked,
   const { router, transport, failures } = await runningRouter(t)
   const connection = transport.connect()
   const report = await runClient(connection, options)
-  assert.deepEqual(report.streams.filter((stream) => !stream.isRight), [])
+  assert.deepEqual(
+    report.streams.filter((stream) => !stream.isRight),
+    [],
+  )
   assert.equal(report.right, 12)
   assert.ok(report.maxConcurrentStreams > 1)
   await connection.close()

@@ -4,7 +4,7 @@ import { type LiveCounts, MetricsCollector } from './metrics/collector.ts'
 import { type ConnectionMetrics, describeClose } from './metrics/connection-metrics.ts'
 import type { ReportReason } from './metrics/document.ts'
 import type { Diagnostics, ServerConnection, ServerListen, ServerListener } from './ports.ts'
-import { Proxy, type ProxyFailure } from './proxy.ts'
+import { StreamProxy, type ProxyFailure } from './proxy.ts'
 import { createRunId, type ReportPaths, ReportWriter } from './report/report-writer.ts'
 import { messageOf } from './user-error.ts'
 
@@ -40,13 +40,18 @@ export class Router {
   readonly port: number
   readonly paths: ReportPaths
   readonly #listener: ServerListener
-  readonly #proxy: Proxy
+  readonly #proxy: StreamProxy
   readonly #collector: MetricsCollector
   readonly #writer: ReportWriter
   #closing: Promise<void> | undefined
 
   /** Use `startRouter`. */
-  constructor(parts: { listener: ServerListener; proxy: Proxy; collector: MetricsCollector; writer: ReportWriter }) {
+  constructor(parts: {
+    listener: ServerListener
+    proxy: StreamProxy
+    collector: MetricsCollector
+    writer: ReportWriter
+  }) {
     this.host = parts.listener.host
     this.port = parts.listener.port
     this.paths = parts.writer.paths
@@ -60,7 +65,7 @@ export class Router {
     return this.#collector.live()
   }
 
-  upstreamStats(): ReturnType<Proxy['upstreamStats']> {
+  upstreamStats(): ReturnType<StreamProxy['upstreamStats']> {
     return this.#proxy.upstreamStats()
   }
 
@@ -97,7 +102,12 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     streamsKept: config.results.streams_kept,
     nowMs,
   })
-  const proxy = new Proxy({ services: config.service, collector, nowMs, onFailure: (failure) => log.onFailure(failure) })
+  const proxy = new StreamProxy({
+    services: config.service,
+    collector,
+    nowMs,
+    onFailure: (failure) => log.onFailure(failure),
+  })
   const writer = new ReportWriter({
     resultsDirectory: config.results.directory,
     runId,
@@ -133,7 +143,12 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   }
 }
 
-function watch(connection: ServerConnection, metrics: ConnectionMetrics, collector: MetricsCollector, log: RouterLog): void {
+function watch(
+  connection: ServerConnection,
+  metrics: ConnectionMetrics,
+  collector: MetricsCollector,
+  log: RouterLog,
+): void {
   const { id } = metrics.info
   log.onConnection(id, connection.remote)
   connection.established.then(

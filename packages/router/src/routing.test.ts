@@ -11,7 +11,9 @@ const table = new RouteTable(
       ['video', '/video', ''],
       ['live', '/video/live/', 'strip_prefix = true'],
     ]
-      .map(([name, prefix, extra]) => `[[service]]\nname = "${name}"\nprefix = "${prefix}"\nurl = "http://h"\n${extra}\n`)
+      .map(
+        ([name, prefix, extra]) => `[[service]]\nname = "${name}"\nprefix = "${prefix}"\nurl = "http://h"\n${extra}\n`,
+      )
       .join('\n'),
     'test.toml',
   ).service,

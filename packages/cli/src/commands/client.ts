@@ -32,7 +32,9 @@ export function addClientCommand(program: Command): void {
   program
     .command('client')
     .summary('send sample data through a router')
-    .description('Sends sample data to the video, text and control services over parallel streams of one QUIC connection and checks every answer.')
+    .description(
+      'Sends sample data to the video, text and control services over parallel streams of one QUIC connection and checks every answer.',
+    )
     .option('-u, --url <url>', 'router to talk to, e.g. https://127.0.0.1:4433')
     .option('--host <host>', 'router to talk to', '127.0.0.1')
     .option('-p, --port <port>', 'its UDP port', portNumber, 4433)
@@ -49,7 +51,15 @@ export function addClientCommand(program: Command): void {
     .option('--qlog <directory>', 'write a qlog file')
     .option('--capture <file>', 'write a pcapng capture with the secrets inside')
     .option('--json', 'print JSON')
-    .addHelpText('after', examples(['quicether client', 'quicether client --count 20 --size 1M --fps 0 --concurrency 32', 'quicether client --url https://router.example.org:4433 --ca ca.pem --json', 'SSLKEYLOGFILE=keys.log quicether client --capture client.pcapng']))
+    .addHelpText(
+      'after',
+      examples([
+        'quicether client',
+        'quicether client --count 20 --size 1M --fps 0 --concurrency 32',
+        'quicether client --url https://router.example.org:4433 --ca ca.pem --json',
+        'SSLKEYLOGFILE=keys.log quicether client --capture client.pcapng',
+      ]),
+    )
     .action(runClientCommand)
 }
 
@@ -87,7 +97,11 @@ function target(flags: ClientFlags): { readonly host: string; readonly port: num
   if (flags.url === undefined) return { host: flags.host, port: flags.port }
   const url = URL.canParse(flags.url) ? new URL(flags.url) : undefined
   if (url === undefined || url.protocol !== 'https:' || url.hostname === '') {
-    throw new UserError('ERR_OPTION', { what: `"${flags.url}" is not an https address`, where: '--url', remedy: 'Expected something like https://127.0.0.1:4433.' })
+    throw new UserError('ERR_OPTION', {
+      what: `"${flags.url}" is not an https address`,
+      where: '--url',
+      remedy: 'Expected something like https://127.0.0.1:4433.',
+    })
   }
   return { host: url.hostname.replace(/^\[|\]$/gu, ''), port: url.port === '' ? 443 : Number(url.port) }
 }

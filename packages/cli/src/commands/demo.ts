@@ -1,7 +1,18 @@
 /** `quicether demo`: services, router and client in one go, each in a process of its own. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { type ClientReport, createRunId, demoPorts, formatBytes, formatMs, formatRate, formatTable, type MetricsDocument, messageOf, UserError } from '@quicether/router'
+import {
+  type ClientReport,
+  createRunId,
+  demoPorts,
+  formatBytes,
+  formatMs,
+  formatRate,
+  formatTable,
+  type MetricsDocument,
+  messageOf,
+  UserError,
+} from '@quicether/router'
 import type { Command } from 'commander'
 import { DemoChild, freeTcpPort, freeUdpPort } from '../demo-children.ts'
 import { examples } from '../help.ts'
@@ -19,7 +30,9 @@ export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .summary('see it work: services, router and client in one go')
-    .description('Starts the three services, a router and a client as processes of their own, shows what each stream did, and ends by itself.')
+    .description(
+      'Starts the three services, a router and a client as processes of their own, shows what each stream did, and ends by itself.',
+    )
     .option('-n, --count <requests>', 'requests per service', wholeNumber(1, 1_000), 4)
     .option('-s, --size <bytes>', 'size of each video and text', byteSize, 262_144)
     .option('--results <directory>', 'where everything is kept', 'results')
@@ -50,7 +63,19 @@ async function runDemo(flags: DemoFlags): Promise<void> {
     const ports = await services.message('services')
     say(`services   video ${ports.video}, text ${ports.text}, control ${ports.control}`)
     writeConfig(files.config, ports, resolve(flags.results))
-    const router = start('router', ['router', '--config', files.config, '--port', String(await freeUdpPort(4433)), '--keylog', files.routerKeylog, '--capture', files.routerCapture, '--qlog', files.qlog])
+    const router = start('router', [
+      'router',
+      '--config',
+      files.config,
+      '--port',
+      String(await freeUdpPort(4433)),
+      '--keylog',
+      files.routerKeylog,
+      '--capture',
+      files.routerCapture,
+      '--qlog',
+      files.qlog,
+    ])
     const ready = await router.message('router')
     say(`router     https://${ready.host}:${ready.port} (HTTP/3 over QUIC)`)
     const client = start('client', clientArguments(flags, files, ready.port))
@@ -61,7 +86,8 @@ async function runDemo(flags: DemoFlags): Promise<void> {
     const metrics = readMetrics(ready.metrics)
     show(report, metrics)
     showFiles(files, ready)
-    const isComplete = report.wrong === 0 && metrics.totals.streams === report.streams.length && metrics.totals.streamsFailed === 0
+    const isComplete =
+      report.wrong === 0 && metrics.totals.streams === report.streams.length && metrics.totals.streamsFailed === 0
     if (!isComplete) {
       throw new UserError('ERR_DEMO', {
         what: `${report.wrong} of ${report.streams.length} streams went wrong, and the router saw ${metrics.totals.streams} with ${metrics.totals.streamsFailed} failed`,
@@ -79,13 +105,27 @@ function say(line: string): void {
 }
 
 async function servicesArguments(): Promise<string[]> {
-  const [video, text, control] = await Promise.all([freeTcpPort(demoPorts.video), freeTcpPort(demoPorts.text), freeTcpPort(demoPorts.control)])
+  const [video, text, control] = await Promise.all([
+    freeTcpPort(demoPorts.video),
+    freeTcpPort(demoPorts.text),
+    freeTcpPort(demoPorts.control),
+  ])
   return ['services', '--video-port', String(video), '--text-port', String(text), '--control-port', String(control)]
 }
 
 function clientArguments(flags: DemoFlags, files: DemoFiles, port: number): string[] {
   const sizes = ['--count', String(flags.count), '--size', String(flags.size), '--concurrency', '16']
-  return ['client', '--port', String(port), ...sizes, '--keylog', files.clientKeylog, '--capture', files.clientCapture, '--json']
+  return [
+    'client',
+    '--port',
+    String(port),
+    ...sizes,
+    '--keylog',
+    files.clientKeylog,
+    '--capture',
+    files.clientCapture,
+    '--json',
+  ]
 }
 
 function demoFiles(results: string): DemoFiles {
@@ -93,7 +133,12 @@ function demoFiles(results: string): DemoFiles {
   try {
     mkdirSync(directory, { recursive: true })
   } catch (error) {
-    throw new UserError('ERR_RESULTS', { what: `results cannot be written: ${messageOf(error)}`, where: directory, remedy: 'Choose a writable directory with --results.', cause: error })
+    throw new UserError('ERR_RESULTS', {
+      what: `results cannot be written: ${messageOf(error)}`,
+      where: directory,
+      remedy: 'Choose a writable directory with --results.',
+      cause: error,
+    })
   }
   return {
     directory,
@@ -106,9 +151,19 @@ function demoFiles(results: string): DemoFiles {
   }
 }
 
-function writeConfig(file: string, ports: { readonly video: number; readonly text: number; readonly control: number }, results: string): void {
-  const services = (['video', 'text', 'control'] as const).map((name) => `[[service]]\nname = "${name}"\nkind = "${name}"\nprefix = "/${name}"\nurl = "http://127.0.0.1:${ports[name]}"\n`)
-  writeFileSync(file, `# The router of this demo run: quicether router --config router.toml\n[results]\ndirectory = ${JSON.stringify(results)}\n\n${services.join('\n')}`)
+function writeConfig(
+  file: string,
+  ports: { readonly video: number; readonly text: number; readonly control: number },
+  results: string,
+): void {
+  const services = (['video', 'text', 'control'] as const).map(
+    (name) =>
+      `[[service]]\nname = "${name}"\nkind = "${name}"\nprefix = "/${name}"\nurl = "http://127.0.0.1:${ports[name]}"\n`,
+  )
+  writeFileSync(
+    file,
+    `# The router of this demo run: quicether router --config router.toml\n[results]\ndirectory = ${JSON.stringify(results)}\n\n${services.join('\n')}`,
+  )
 }
 
 function parseReport(stdout: string, client: DemoChild, code: number): ClientReport {
@@ -123,7 +178,12 @@ function readMetrics(file: string): MetricsDocument {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as MetricsDocument
   } catch (error) {
-    throw new UserError('ERR_RESULTS', { what: `the router left no metrics: ${messageOf(error)}`, where: file, remedy: 'Check that the directory is writable and not full.', cause: error })
+    throw new UserError('ERR_RESULTS', {
+      what: `the router left no metrics: ${messageOf(error)}`,
+      where: file,
+      remedy: 'Check that the directory is writable and not full.',
+      cause: error,
+    })
   }
 }
 
@@ -146,10 +206,19 @@ function show(report: ClientReport, metrics: MetricsDocument): void {
     String(type.retransmissions),
   ])
   const titles = ['type', 'streams', 'up', 'down', 'QUIC p50', 'HTTP p50', 'mean rate', 'jitter', 'retrans.']
-  say(`${formatTable(titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })), rows)}\n`)
+  say(
+    `${formatTable(
+      titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })),
+      rows,
+    )}\n`,
+  )
   const { totals } = metrics
-  say(`router       ${totals.streams} streams, at most ${totals.maxConcurrentStreams} at once, ${totals.streamRatePerSecond.toFixed(0)} opened per second, ${totals.errors} errors`)
-  say(`             handshake ${formatMs(totals.establishmentMs?.p50)}, stream establishment p50 ${formatMs(totals.streamEstablishmentMs?.p50)}, ${totals.packetsSent} packets sent, ${totals.packetsLost} lost\n`)
+  say(
+    `router       ${totals.streams} streams, at most ${totals.maxConcurrentStreams} at once, ${totals.streamRatePerSecond.toFixed(0)} opened per second, ${totals.errors} errors`,
+  )
+  say(
+    `             handshake ${formatMs(totals.establishmentMs?.p50)}, stream establishment p50 ${formatMs(totals.streamEstablishmentMs?.p50)}, ${totals.packetsSent} packets sent, ${totals.packetsLost} lost\n`,
+  )
 }
 
 function showFiles(files: DemoFiles, router: { readonly metrics: string; readonly report: string }): void {
@@ -160,5 +229,7 @@ function showFiles(files: DemoFiles, router: { readonly metrics: string; readonl
   say(`captures     ${files.clientCapture}`)
   say(`             ${files.routerCapture}`)
   say(`qlog         ${files.qlog}`)
-  say('\nOpen a capture with Wireshark: the keys are inside, HTTP/3 shows decrypted. Compare runs with `quicether report`.')
+  say(
+    '\nOpen a capture with Wireshark: the keys are inside, HTTP/3 shows decrypted. Compare runs with `quicether report`.',
+  )
 }

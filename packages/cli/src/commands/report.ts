@@ -21,7 +21,14 @@ export function addReportCommand(program: Command): void {
     .option('--last <runs>', 'runs to show', wholeNumber(1, 1_000), 10)
     .option('--results <directory>', 'where the router keeps its results', 'results')
     .option('--json', 'print JSON')
-    .addHelpText('after', examples(['quicether report', 'quicether report --last 3 --json', 'quicether report --results /var/lib/quicether/results']))
+    .addHelpText(
+      'after',
+      examples([
+        'quicether report',
+        'quicether report --last 3 --json',
+        'quicether report --results /var/lib/quicether/results',
+      ]),
+    )
     .action(runReport)
 }
 
@@ -39,7 +46,10 @@ function runReport(flags: ReportFlags): void {
     const runs = history.last(flags.last)
     const [before, after] = [runs.at(-2), runs.at(-1)]
     if (flags.json !== true) process.stdout.write(runsReport(runs))
-    else process.stdout.write(`${JSON.stringify({ runs, changes: before && after ? compareRuns(before, after) : [] }, null, 2)}\n`)
+    else
+      process.stdout.write(
+        `${JSON.stringify({ runs, changes: before && after ? compareRuns(before, after) : [] }, null, 2)}\n`,
+      )
   } finally {
     history.close()
   }

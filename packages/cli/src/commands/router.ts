@@ -1,6 +1,16 @@
 /** `quicether router`: HTTP/3 in front of HTTP services. */
 import { constants } from 'node:os'
-import { defaultConfig, formatMs, loadConfig, messageOf, type Router, type RouterConfig, type RouterLog, startRouter, UserError } from '@quicether/router'
+import {
+  defaultConfig,
+  formatMs,
+  loadConfig,
+  messageOf,
+  type Router,
+  type RouterConfig,
+  type RouterLog,
+  startRouter,
+  UserError,
+} from '@quicether/router'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
@@ -32,22 +42,41 @@ export function addRouterCommand(program: Command): void {
   program
     .command('router')
     .summary('route HTTP/3 streams to services')
-    .description('Serves HTTP/3 and routes each stream by its path to an HTTP service. Without a configuration: /video, /text and /control to the demo services.')
+    .description(
+      'Serves HTTP/3 and routes each stream by its path to an HTTP service. Without a configuration: /video, /text and /control to the demo services.',
+    )
     .option('-c, --config <file>', 'TOML configuration')
     .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
     .option('-p, --port <port>', 'UDP port, 0 = any (default: 4433)', portNumber)
     .option('--cert <file>', 'certificate chain in PEM (default: a self-made one)')
     .option('--key <file>', 'its private key in PEM')
-    .option('--idle-timeout <ms>', 'close silent connections after this time (default: 5000)', wholeNumber(100, 3_600_000))
+    .option(
+      '--idle-timeout <ms>',
+      'close silent connections after this time (default: 5000)',
+      wholeNumber(100, 3_600_000),
+    )
     .option('--results <directory>', 'where reports go (default: results)')
     .option('--report-interval <ms>', 'time between reports (default: 60000)', wholeNumber(100, 86_400_000))
     .option('--keylog <file>', 'append TLS secrets for Wireshark (default: $SSLKEYLOGFILE)')
     .option('--qlog <directory>', 'write one qlog file per connection')
     .option('--capture <file>', 'write a pcapng capture with the secrets inside')
     .option('--tcpdump <file>', 'run tcpdump beside, where it is installed')
-    .option('--log-level <level>', 'JSON log on standard error: trace, debug, info, warn, error, silent', logLevel, 'warn')
+    .option(
+      '--log-level <level>',
+      'JSON log on standard error: trace, debug, info, warn, error, silent',
+      logLevel,
+      'warn',
+    )
     .option('--no-live', 'plain lines, also on a terminal')
-    .addHelpText('after', examples(['quicether router', 'quicether router --config router.toml --port 8443', 'quicether router --keylog keys.log --capture router.pcapng', 'quicether router --cert cert.pem --key key.pem --host 0.0.0.0']))
+    .addHelpText(
+      'after',
+      examples([
+        'quicether router',
+        'quicether router --config router.toml --port 8443',
+        'quicether router --keylog keys.log --capture router.pcapng',
+        'quicether router --cert cert.pem --key key.pem --host 0.0.0.0',
+      ]),
+    )
     .action(runRouter)
 }
 
@@ -101,9 +130,15 @@ function mergeFlags(config: RouterConfig, flags: RouterFlags): RouterConfig {
       host: flags.host ?? router.host,
       port: flags.port ?? router.port,
       idle_timeout_ms: flags.idleTimeout ?? router.idle_timeout_ms,
-      ...(flags.cert === undefined || flags.key === undefined ? {} : { certificate: flags.cert, private_key: flags.key }),
+      ...(flags.cert === undefined || flags.key === undefined
+        ? {}
+        : { certificate: flags.cert, private_key: flags.key }),
     },
-    results: { ...results, directory: flags.results ?? results.directory, interval_ms: flags.reportInterval ?? results.interval_ms },
+    results: {
+      ...results,
+      directory: flags.results ?? results.directory,
+      interval_ms: flags.reportInterval ?? results.interval_ms,
+    },
     diagnostics: {
       ...diagnostics,
       ...(flags.keylog === undefined ? {} : { keylog: flags.keylog }),
@@ -126,8 +161,11 @@ async function certificateFor(config: RouterConfig): Promise<CertificateFiles> {
 }
 
 function announce(router: Router, config: RouterConfig, certificate: CertificateFiles, output: Output): void {
-  output.print(`listening   https://${router.host.includes(':') ? `[${router.host}]` : router.host}:${router.port} (HTTP/3 over QUIC)`)
-  for (const service of config.service) output.print(`route       ${service.prefix} -> ${service.url} (${service.name})`)
+  output.print(
+    `listening   https://${router.host.includes(':') ? `[${router.host}]` : router.host}:${router.port} (HTTP/3 over QUIC)`,
+  )
+  for (const service of config.service)
+    output.print(`route       ${service.prefix} -> ${service.url} (${service.name})`)
   output.print(`certificate ${certificate.certificateLabel}`)
   output.print(`results     ${router.paths.directory}`)
 }
@@ -136,7 +174,9 @@ function announce(router: Router, config: RouterConfig, certificate: Certificate
 function onCrash(router: Router): void {
   const crash = (error: unknown): void => {
     router.writeReports('crash')
-    process.stderr.write(`quicether: internal error: ${messageOf(error)} (router). The last report is ${router.paths.report}; run again with QUICETHER_DEBUG=1 for more.\n`)
+    process.stderr.write(
+      `quicether: internal error: ${messageOf(error)} (router). The last report is ${router.paths.report}; run again with QUICETHER_DEBUG=1 for more.\n`,
+    )
     if (process.env['QUICETHER_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`)
     process.exit(constants.signals.SIGABRT + 128)
   }
@@ -176,7 +216,10 @@ class Output {
 
   startLive(router: Router): void {
     const title = `quicether router on ${router.host}:${router.port} (Ctrl-C ends it)`
-    this.#live = new LiveView({ title, live: () => router.live(), upstreamStats: () => router.upstreamStats() }, process.stdout)
+    this.#live = new LiveView(
+      { title, live: () => router.live(), upstreamStats: () => router.upstreamStats() },
+      process.stdout,
+    )
   }
 
   stopLive(): void {

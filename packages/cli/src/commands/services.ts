@@ -1,5 +1,11 @@
 /** `quicether services`: the three demo microservices. */
-import { demoPorts, type RunningService, startControlService, startTextService, startVideoService } from '@quicether/router'
+import {
+  demoPorts,
+  type RunningService,
+  startControlService,
+  startTextService,
+  startVideoService,
+} from '@quicether/router'
 import type { Command } from 'commander'
 import { examples } from '../help.ts'
 import { portNumber } from '../option-values.ts'
@@ -22,7 +28,14 @@ export function addServicesCommand(program: Command): void {
     .option('--video-port <port>', 'port of the video service, 0 = any', portNumber, demoPorts.video)
     .option('--text-port <port>', 'port of the text service, 0 = any', portNumber, demoPorts.text)
     .option('--control-port <port>', 'port of the control service, 0 = any', portNumber, demoPorts.control)
-    .addHelpText('after', examples(['quicether services', 'quicether services --video-port 0 --text-port 0 --control-port 0', 'curl http://127.0.0.1:5002/text/analyze --data-binary @book.txt']))
+    .addHelpText(
+      'after',
+      examples([
+        'quicether services',
+        'quicether services --video-port 0 --text-port 0 --control-port 0',
+        'curl http://127.0.0.1:5002/text/analyze --data-binary @book.txt',
+      ]),
+    )
     .action(runServices)
 }
 
@@ -35,7 +48,8 @@ async function runServices(flags: ServicesFlags): Promise<void> {
     running.push(text)
     const control = await startControlService({ host: flags.host, port: flags.controlPort })
     running.push(control)
-    for (const service of running) process.stdout.write(`${service.name.padEnd(8)} http://${service.host}:${service.port}/${service.name}\n`)
+    for (const service of running)
+      process.stdout.write(`${service.name.padEnd(8)} http://${service.host}:${service.port}/${service.name}\n`)
     tellParent({ kind: 'services', video: video.port, text: text.port, control: control.port })
     await untilStopped()
   } finally {

@@ -19,9 +19,27 @@ export function clientTable(streams: readonly ClientStream[]): string {
     formatMs(stream.jitterMs),
     stream.note,
   ])
-  const titles = ['stream', 'service', 'task', 'status', 'ok', 'up', 'down', 'head', 'duration', 'rate', 'packets', 'retrans.', 'jitter', 'answer']
+  const titles = [
+    'stream',
+    'service',
+    'task',
+    'status',
+    'ok',
+    'up',
+    'down',
+    'head',
+    'duration',
+    'rate',
+    'packets',
+    'retrans.',
+    'jitter',
+    'answer',
+  ]
   const left = new Set(['service', 'task', 'ok', 'answer'])
-  return formatTable(titles.map((title) => ({ title, align: left.has(title) ? 'left' : 'right' })), rows)
+  return formatTable(
+    titles.map((title) => ({ title, align: left.has(title) ? 'left' : 'right' })),
+    rows,
+  )
 }
 
 /** Connection and totals in a few lines. */

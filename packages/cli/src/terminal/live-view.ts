@@ -4,7 +4,12 @@ import { formatBytes, formatRate, formatTable, type LiveCounts } from '@quicethe
 export interface LiveSource {
   readonly title: string
   live(): LiveCounts
-  upstreamStats(): readonly { readonly name: string; readonly connected: number; readonly running: number; readonly queued: number }[]
+  upstreamStats(): readonly {
+    readonly name: string
+    readonly connected: number
+    readonly running: number
+    readonly queued: number
+  }[]
 }
 
 const intervalMs = 500
@@ -54,7 +59,12 @@ export class LiveView {
       this.#rates.push(((bytes - this.#lastBytes) * 1000) / elapsedMs)
       if (this.#rates.length > sparkSamplesMax) this.#rates.shift()
     }
-    const lines = renderLive(this.#source, counts, this.#rates, (type, now) => ((now - (this.#lastByType.get(type) ?? 0)) * 1000) / Math.max(1, elapsedMs))
+    const lines = renderLive(
+      this.#source,
+      counts,
+      this.#rates,
+      (type, now) => ((now - (this.#lastByType.get(type) ?? 0)) * 1000) / Math.max(1, elapsedMs),
+    )
     if (isSample) {
       this.#lastBytes = bytes
       this.#lastMs = nowMs
@@ -73,14 +83,32 @@ export class LiveView {
 }
 
 /** The lines of one picture. `rateOf` gives bytes per second of a type since the last picture. */
-export function renderLive(source: LiveSource, counts: LiveCounts, rates: readonly number[], rateOf: (type: string, bytes: number) => number): string[] {
+export function renderLive(
+  source: LiveSource,
+  counts: LiveCounts,
+  rates: readonly number[],
+  rateOf: (type: string, bytes: number) => number,
+): string[] {
   const upstreams = new Map(source.upstreamStats().map((entry) => [entry.name, entry]))
   const rows = counts.byType.map((entry) => {
     const upstream = upstreams.get(entry.type)
-    return [entry.type, String(entry.open), String(entry.streams), formatBytes(entry.bytes), formatRate(Math.max(0, rateOf(entry.type, entry.bytes))), upstream === undefined ? '-' : String(upstream.connected)]
+    return [
+      entry.type,
+      String(entry.open),
+      String(entry.streams),
+      formatBytes(entry.bytes),
+      formatRate(Math.max(0, rateOf(entry.type, entry.bytes))),
+      upstream === undefined ? '-' : String(upstream.connected),
+    ]
   })
   const titles = ['service', 'open', 'streams', 'bytes', 'rate', 'kept connections']
-  const table = rows.length === 0 ? 'no streams yet' : formatTable(titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })), rows)
+  const table =
+    rows.length === 0
+      ? 'no streams yet'
+      : formatTable(
+          titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })),
+          rows,
+        )
   return [
     source.title,
     `connections ${counts.connectionsOpen} open, ${counts.connections} in all   streams ${counts.streamsOpen} open, ${counts.streams} in all, ${counts.failed} failed`,

@@ -63,9 +63,14 @@ function videoUpload(options: PlanOptions, index: number): ClientTask {
       return {
         body,
         check: jsonCheck((report) => {
-          const isRight = report['sha256'] === hash.digest('hex') && report['frames'] === frames && report['framesDamaged'] === 0
+          const isRight =
+            report['sha256'] === hash.digest('hex') && report['frames'] === frames && report['framesDamaged'] === 0
           const jitterMs = typeof report['frameJitterMs'] === 'number' ? report['frameJitterMs'] : undefined
-          return { isRight, jitterMs, note: `${frames} frames, ${report['framesMissing']} missing, ${report['framesDamaged']} damaged` }
+          return {
+            isRight,
+            jitterMs,
+            note: `${frames} frames, ${report['framesMissing']} missing, ${report['framesDamaged']} damaged`,
+          }
         }),
       }
     },
@@ -90,7 +95,10 @@ function videoDownload(options: PlanOptions, index: number): ClientTask {
             const report = analysis.finish()
             const digest = trailers?.find(([name]) => name === 'x-content-sha256')?.[1]
             const isRight = report.sha256 === digest && report.frames === frames && report.framesDamaged === 0
-            const note = digest === undefined ? 'the digest in the trailers is missing' : `${report.frames} frames, ${report.framesMissing} missing`
+            const note =
+              digest === undefined
+                ? 'the digest in the trailers is missing'
+                : `${report.frames} frames, ${report.framesMissing} missing`
             return { isRight, note, jitterMs: report.frameJitterMs ?? undefined }
           },
         },
@@ -108,13 +116,19 @@ function textAnalysis(options: PlanOptions, index: number): ClientTask {
     name: 'analyze',
     method: 'POST',
     path: '/text/analyze?top=3',
-    headers: [['content-type', 'text/plain; charset=utf-8'], ['content-length', String(text.length)]],
+    headers: [
+      ['content-type', 'text/plain; charset=utf-8'],
+      ['content-length', String(text.length)],
+    ],
     open: () => ({
       body: chunksOf(text),
       check: jsonCheck((report) => {
         const languages = Array.isArray(report['languages']) ? (report['languages'] as { language?: unknown }[]) : []
         const language = languages[0]?.language
-        return { isRight: report['sha256'] === digest && language === expected, note: `${report['words']} words, ${String(language)}` }
+        return {
+          isRight: report['sha256'] === digest && language === expected,
+          note: `${report['words']} words, ${String(language)}`,
+        }
       }),
     }),
   }
@@ -166,11 +180,16 @@ function controlBatch(index: number): ClientTask {
     name: 'batch',
     method: 'POST',
     path: '/control/command',
-    headers: [['content-type', 'application/json'], ['content-length', String(body.length)]],
+    headers: [
+      ['content-type', 'application/json'],
+      ['content-length', String(body.length)],
+    ],
     open: () => ({
       body: chunksOf(body),
       check: jsonCheck((report) => {
-        const results = Array.isArray(report['results']) ? (report['results'] as { ok?: unknown; result?: unknown }[]) : []
+        const results = Array.isArray(report['results'])
+          ? (report['results'] as { ok?: unknown; result?: unknown }[])
+          : []
         const good = results.filter((result) => result.ok === true).length
         const value = JSON.stringify(results[3]?.result)
         const isRight = good === commands.length && results[2]?.result === 2 && value === JSON.stringify({ index })

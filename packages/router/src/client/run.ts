@@ -86,7 +86,12 @@ export async function runClient(connection: ClientConnection, options: ClientRun
   return summarise(connection, streams, gauge.max, performance.now() - startMs)
 }
 
-async function runTask(connection: ClientConnection, task: ClientTask, roundAt: number, runStartMs: number): Promise<ClientStream> {
+async function runTask(
+  connection: ClientConnection,
+  task: ClientTask,
+  roundAt: number,
+  runStartMs: number,
+): Promise<ClientStream> {
   const startMs = performance.now()
   const seen: Seen = { requestBytes: 0, responseBytes: 0 }
   let isRight = false
@@ -114,7 +119,9 @@ async function runTask(connection: ClientConnection, task: ClientTask, roundAt: 
     startMs: round(startMs - runStartMs),
     headMs: seen.headMs === undefined ? null : round(seen.headMs),
     durationMs: round(durationMs),
-    throughputBytesPerSecond: Math.round(((seen.requestBytes + seen.responseBytes) * 1000) / Math.max(durationMs, 0.001)),
+    throughputBytesPerSecond: Math.round(
+      ((seen.requestBytes + seen.responseBytes) * 1000) / Math.max(durationMs, 0.001),
+    ),
     jitterMs: seen.jitterMs === undefined ? null : round(seen.jitterMs),
     packetsSent: stats?.packetsSent ?? 0,
     packetsReceived: stats?.packetsReceived ?? 0,
@@ -161,7 +168,10 @@ async function shortText(body: AsyncIterable<Uint8Array>, seen: Seen): Promise<s
   }
   try {
     const problem: unknown = JSON.parse(text)
-    const detail: unknown = typeof problem === 'object' && problem !== null ? (Reflect.get(problem, 'detail') ?? Reflect.get(problem, 'error')) : undefined
+    const detail: unknown =
+      typeof problem === 'object' && problem !== null
+        ? (Reflect.get(problem, 'detail') ?? Reflect.get(problem, 'error'))
+        : undefined
     if (typeof detail === 'string') return detail
   } catch {
     // Not JSON: the text itself is shown.
@@ -176,9 +186,21 @@ async function* counted(body: AsyncIterable<Uint8Array>, seen: Seen): AsyncItera
   }
 }
 
-const noCounters: ConnectionCounters = { bytesSent: 0, bytesReceived: 0, packetsSent: 0, packetsReceived: 0, packetsLost: 0, smoothedRttUs: undefined }
+const noCounters: ConnectionCounters = {
+  bytesSent: 0,
+  bytesReceived: 0,
+  packetsSent: 0,
+  packetsReceived: 0,
+  packetsLost: 0,
+  smoothedRttUs: undefined,
+}
 
-function summarise(connection: ClientConnection, streams: readonly ClientStream[], max: number, durationMs: number): ClientReport {
+function summarise(
+  connection: ClientConnection,
+  streams: readonly ClientStream[],
+  max: number,
+  durationMs: number,
+): ClientReport {
   const { smoothedRttUs, ...counters } = connection.counters() ?? noCounters
   const right = streams.filter((stream) => stream.isRight).length
   return {

@@ -13,7 +13,11 @@ export function frameCount(sizeBytes: number): { readonly frames: number; readon
 }
 
 /** One chunk per frame, `framesPerSecond` apart; 0 = as fast as they are taken. */
-export async function* videoFrames(sizeBytes: number, framesPerSecond: number, seed: number): AsyncIterable<Uint8Array> {
+export async function* videoFrames(
+  sizeBytes: number,
+  framesPerSecond: number,
+  seed: number,
+): AsyncIterable<Uint8Array> {
   const { frames, payloadBytes } = frameCount(sizeBytes)
   const startMs = performance.now()
   for (let sequence = 0; sequence < frames; sequence++) {

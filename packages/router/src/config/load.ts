@@ -35,7 +35,9 @@ function readSource(file: string): string {
   } catch (error) {
     const missing = codeOf(error) === 'ENOENT'
     throw new UserError('ERR_CONFIG_READ', {
-      what: missing ? 'the configuration file does not exist' : `the configuration file cannot be read: ${messageOf(error)}`,
+      what: missing
+        ? 'the configuration file does not exist'
+        : `the configuration file cannot be read: ${messageOf(error)}`,
       where: file,
       remedy: 'Give an existing TOML file to --config, or leave the flag out to use the demo services.',
       cause: error,
@@ -98,7 +100,11 @@ function knownKeys(path: readonly KeyStep[]): string[] {
 
 function checkServices(config: RouterConfig, source: string, file: string): void {
   const fail = (index: number, key: string, what: string, remedy: string): never => {
-    throw new UserError('ERR_CONFIG_VALUE', { what, where: `${file}:${locateKey(source, ['service', index, key])}`, remedy })
+    throw new UserError('ERR_CONFIG_VALUE', {
+      what,
+      where: `${file}:${locateKey(source, ['service', index, key])}`,
+      remedy,
+    })
   }
   if (config.service.length === 0) {
     fail(0, 'name', 'there is no service to route to', 'Add at least one [[service]] table with name, prefix and url.')
@@ -106,7 +112,8 @@ function checkServices(config: RouterConfig, source: string, file: string): void
   const names = new Set<string>()
   const prefixes = new Set<string>()
   for (const [index, service] of config.service.entries()) {
-    if (names.has(service.name)) fail(index, 'name', `two services are named "${service.name}"`, 'Give each service a name of its own.')
+    if (names.has(service.name))
+      fail(index, 'name', `two services are named "${service.name}"`, 'Give each service a name of its own.')
     const canonical = service.prefix.replace(/(?<=.)\/+$/u, '')
     if (prefixes.has(canonical)) {
       fail(index, 'prefix', `two services have the prefix "${canonical}"`, 'Give each service a prefix of its own.')

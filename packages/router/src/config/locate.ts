@@ -20,7 +20,8 @@ export function locateKey(source: string, path: readonly KeyStep[]): number {
       if (depth === table.length && depth > bestDepth) [bestDepth, bestLine] = [depth, index + 1]
       continue
     }
-    const assignment = /^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=/u.exec(line)
+    const assignment =
+      /^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=/u.exec(line)
     if (assignment === null) continue
     const key = [...table, ...splitKey(assignment[1] ?? '')]
     const depth = commonDepth(key, path)

@@ -31,7 +31,10 @@ const prefix = v.pipe(
 
 const upstreamUrl = v.pipe(
   v.string('an http:// address in quotes, e.g. "http://127.0.0.1:5001"'),
-  v.check((value) => isUpstreamUrl(value), 'an http:// or https:// address without a query, e.g. "http://127.0.0.1:5001"'),
+  v.check(
+    (value) => isUpstreamUrl(value),
+    'an http:// or https:// address without a query, e.g. "http://127.0.0.1:5001"',
+  ),
 )
 
 function isUpstreamUrl(value: string): boolean {

@@ -28,7 +28,12 @@ export interface LiveCounts {
   readonly failed: number
   readonly requestBytes: number
   readonly responseBytes: number
-  readonly byType: readonly { readonly type: string; readonly open: number; readonly streams: number; readonly bytes: number }[]
+  readonly byType: readonly {
+    readonly type: string
+    readonly open: number
+    readonly streams: number
+    readonly bytes: number
+  }[]
 }
 
 /** One per run. Memory is bounded by the streams and connections kept plus those that are open. */
@@ -93,7 +98,11 @@ export class MetricsCollector {
     if (this.#closedConnections.length > (this.#options.connectionsKept ?? 500)) this.#closedConnections.shift()
   }
 
-  openStream(connection: ConnectionMetrics, info: Omit<StreamInfo, 'connectionId'>, readStats: () => StreamStats | undefined): StreamMetrics {
+  openStream(
+    connection: ConnectionMetrics,
+    info: Omit<StreamInfo, 'connectionId'>,
+    readStats: () => StreamStats | undefined,
+  ): StreamMetrics {
     const stream = new StreamMetrics({ ...info, connectionId: connection.info.id }, readStats)
     this.#streams++
     this.#openStreams.set(stream, connection)

@@ -53,7 +53,11 @@ export class ConnectionMetrics {
     this.#readCounters = readCounters
   }
 
-  onConnected(connected: { readonly earlyData: boolean; readonly resumed: boolean; readonly establishmentMs: number }): void {
+  onConnected(connected: {
+    readonly earlyData: boolean
+    readonly resumed: boolean
+    readonly establishmentMs: number
+  }): void {
     this.#state = 'open'
     this.#handshake = connected.earlyData ? '0-RTT' : '1-RTT'
     this.#resumed = connected.resumed
@@ -139,6 +143,9 @@ export function describeClose(reason: CloseReason): { readonly text: string; rea
     case 'reset':
       return { text: 'stateless reset by peer', isError: true }
     case 'version':
-      return { text: `no common version; peer offers ${reason.offered.map((v) => `0x${v.toString(16)}`).join(' ')}`, isError: true }
+      return {
+        text: `no common version; peer offers ${reason.offered.map((v) => `0x${v.toString(16)}`).join(' ')}`,
+        isError: true,
+      }
   }
 }

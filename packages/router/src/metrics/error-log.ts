@@ -29,7 +29,14 @@ export class ErrorLog {
     if (!this.#entries.has(key) && this.#entries.size >= kindsMax) key = `${scope} other`
     const entry = this.#entries.get(key)
     if (entry === undefined) {
-      this.#entries.set(key, { scope, kind: key.slice(scope.length + 1), count: 1, firstAt: at, lastAt: at, lastMessage })
+      this.#entries.set(key, {
+        scope,
+        kind: key.slice(scope.length + 1),
+        count: 1,
+        firstAt: at,
+        lastAt: at,
+        lastMessage,
+      })
       return
     }
     entry.count++

@@ -48,8 +48,11 @@ test('throughput samples account for every byte and stay bounded, however long t
       assert.ok(samples.length <= 64)
       const interval = samples.length > 1 ? (samples[1]?.atMs ?? 0) : 0
       const lastMs = Math.max(1, nowMs - 1_000 - (samples.at(-1)?.atMs ?? 0))
-      const sum = samples.reduce((bytes, sample, at) => bytes + (sample.bytesPerSecond * (at === samples.length - 1 ? lastMs : interval)) / 1000, 0)
-      assert.ok(Math.abs(sum - total) <= samples.length * (interval + lastMs) / 1000 + 1, `${sum} of ${total}`)
+      const sum = samples.reduce(
+        (bytes, sample, at) => bytes + (sample.bytesPerSecond * (at === samples.length - 1 ? lastMs : interval)) / 1000,
+        0,
+      )
+      assert.ok(Math.abs(sum - total) <= (samples.length * (interval + lastMs)) / 1000 + 1, `${sum} of ${total}`)
     }),
   )
 })
@@ -84,13 +87,30 @@ test('errors are counted by kind and their kinds are bounded', () => {
 
 test('totals keep counting when streams and connections leave the lists', () => {
   let nowMs = 0
-  const collector = new MetricsCollector({ runId: 'r', listen: 'l', streamsKept: 5, connectionsKept: 2, nowMs: () => nowMs })
-  const counters = { bytesSent: 10, bytesReceived: 20, packetsSent: 4, packetsReceived: 3, packetsLost: 1, smoothedRttUs: 1_500 }
+  const collector = new MetricsCollector({
+    runId: 'r',
+    listen: 'l',
+    streamsKept: 5,
+    connectionsKept: 2,
+    nowMs: () => nowMs,
+  })
+  const counters = {
+    bytesSent: 10,
+    bytesReceived: 20,
+    packetsSent: 4,
+    packetsReceived: 3,
+    packetsLost: 1,
+    smoothedRttUs: 1_500,
+  }
   for (let c = 0; c < 4; c++) {
     const connection = collector.openConnection(`192.0.2.1:${c}`, () => counters)
     collector.onConnected(connection, { earlyData: c === 1, resumed: c === 1, establishmentMs: 2 + c })
     const open = [0, 4, 8].map((streamId) =>
-      collector.openStream(connection, { streamId, type: 'video', kind: 'video', method: 'GET', path: '/video', openedAtMs: nowMs }, () => undefined),
+      collector.openStream(
+        connection,
+        { streamId, type: 'video', kind: 'video', method: 'GET', path: '/video', openedAtMs: nowMs },
+        () => undefined,
+      ),
     )
     nowMs += 10
     for (const stream of open) {
@@ -116,7 +136,10 @@ test('totals keep counting when streams and connections leave the lists', () => 
   assert.equal(document.connectionsOmitted, 2)
   assert.equal(document.types[0]?.streams, 12)
   assert.equal(document.types[0]?.failed, 4)
-  assert.deepEqual(document.errors.map((entry) => [entry.scope, entry.kind]), [['connection', 'reset']])
+  assert.deepEqual(
+    document.errors.map((entry) => [entry.scope, entry.kind]),
+    [['connection', 'reset']],
+  )
   assert.equal(document.connections[0]?.smoothedRttMs, 1.5)
 })
 
@@ -124,7 +147,11 @@ test('latencies separate the share of the service from the share of protocol and
   let nowMs = 100
   const collector = new MetricsCollector({ runId: 'r', listen: 'l', streamsKept: 5, nowMs: () => nowMs })
   const connection = collector.openConnection('192.0.2.1:1', () => undefined)
-  const stream = collector.openStream(connection, { streamId: 0, type: 'text', kind: 'text', method: 'POST', path: '/text', openedAtMs: 98 }, () => undefined)
+  const stream = collector.openStream(
+    connection,
+    { streamId: 0, type: 'text', kind: 'text', method: 'POST', path: '/text', openedAtMs: 98 },
+    () => undefined,
+  )
   stream.onDispatched(101)
   stream.onRequestBytes(1_000, 105)
   stream.onRequestEnded(110)
@@ -146,5 +173,8 @@ test('an ordinary end of a connection is not an error and a refused one is', () 
   assert.deepEqual(describeClose({ kind: 'idle', afterUs: 5_000_000 }), { text: 'idle for 5000 ms', isError: false })
   assert.equal(describeClose({ kind: 'application', by: 'peer', code: 0x100, reason: '' }).isError, false)
   assert.equal(describeClose({ kind: 'application', by: 'peer', code: 0x10e, reason: '' }).isError, true)
-  assert.equal(describeClose({ kind: 'transport', by: 'peer', code: 10, name: 'PROTOCOL_VIOLATION', reason: 'x' }).isError, true)
+  assert.equal(
+    describeClose({ kind: 'transport', by: 'peer', code: 10, name: 'PROTOCOL_VIOLATION', reason: 'x' }).isError,
+    true,
+  )
 })

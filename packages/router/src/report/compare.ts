@@ -50,8 +50,25 @@ export function runsReport(runs: readonly HistoryRun[]): string {
     formatMs(run.httpLatencyMsP50),
     String(run.errors),
   ])
-  const titles = ['run', 'uptime', 'conns', 'streams', 'failed', 'at once', 'received', 'sent', 'loss', 'establ. p50', 'QUIC p50', 'HTTP p50', 'errors']
-  const table = formatTable(titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })), rows)
+  const titles = [
+    'run',
+    'uptime',
+    'conns',
+    'streams',
+    'failed',
+    'at once',
+    'received',
+    'sent',
+    'loss',
+    'establ. p50',
+    'QUIC p50',
+    'HTTP p50',
+    'errors',
+  ]
+  const table = formatTable(
+    titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })),
+    rows,
+  )
   const [before, after] = [runs.at(-2), runs.at(-1)]
   const parts = [table, typesTable(runs)]
   if (before !== undefined && after !== undefined) parts.push(changeTable(before, after))
@@ -71,7 +88,10 @@ function typesTable(runs: readonly HistoryRun[]): string {
     ]),
   )
   const titles = ['run', 'type', 'streams', 'failed', 'duration p50', 'mean rate', 'jitter']
-  return formatTable(titles.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })), rows)
+  return formatTable(
+    titles.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })),
+    rows,
+  )
 }
 
 function changeTable(before: HistoryRun, after: HistoryRun): string {
@@ -82,5 +102,8 @@ function changeTable(before: HistoryRun, after: HistoryRun): string {
     return [change.figure, format(change.before), format(change.after), ratio]
   })
   const titles = [`${after.id} against ${before.id}`, 'before', 'after', 'change']
-  return formatTable(titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })), rows)
+  return formatTable(
+    titles.map((title, at) => ({ title, align: at === 0 ? 'left' : 'right' })),
+    rows,
+  )
 }

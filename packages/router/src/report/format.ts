@@ -43,13 +43,19 @@ export interface Column {
 
 /** Columns as wide as their widest cell, two spaces apart, a rule under the titles. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const widths = columns.map((column, at) => Math.max(textWidth(column.title), ...rows.map((row) => textWidth(row[at] ?? ''))))
+  const widths = columns.map((column, at) =>
+    Math.max(textWidth(column.title), ...rows.map((row) => textWidth(row[at] ?? ''))),
+  )
   const line = (cells: readonly string[]): string =>
     columns
       .map((column, at) => pad(cells[at] ?? '', widths[at] ?? 0, column.align ?? 'left'))
       .join('  ')
       .trimEnd()
-  return [line(columns.map((column) => column.title)), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n')
+  return [
+    line(columns.map((column) => column.title)),
+    widths.map((width) => '─'.repeat(width)).join('  '),
+    ...rows.map(line),
+  ].join('\n')
 }
 
 function pad(text: string, width: number, align: 'left' | 'right'): string {

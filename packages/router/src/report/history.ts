@@ -138,7 +138,15 @@ export class History {
     const insert = this.#database.prepare('INSERT INTO types VALUES (?, ?, ?, ?, ?, ?, ?)')
     for (const type of document.types) {
       const { p50 } = type.durationMs ?? { p50: null }
-      insert.run(document.run.id, type.type, type.streams, type.failed, p50, type.throughputBytesPerSecond?.mean ?? null, type.jitterMs?.mean ?? null)
+      insert.run(
+        document.run.id,
+        type.type,
+        type.streams,
+        type.failed,
+        p50,
+        type.throughputBytesPerSecond?.mean ?? null,
+        type.jitterMs?.mean ?? null,
+      )
     }
   }
 

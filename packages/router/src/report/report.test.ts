@@ -1,6 +1,15 @@
 /** Tests of the reports: files that are whole and valid, a history that compares, a disk that fails. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -12,15 +21,32 @@ import { History } from './history.ts'
 import { createRunId, ReportWriter } from './report-writer.ts'
 import { textReport } from './text-report.ts'
 
-const schema = JSON.parse(readFileSync(join(import.meta.dirname, '../../../../docs/schemas/quic-metrics.schema.json'), 'utf8'))
+const schema = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../../../../docs/schemas/quic-metrics.schema.json'), 'utf8'),
+)
 
 function collectorWithWork(runId = 'run-1'): MetricsCollector {
   let nowMs = 0
   const collector = new MetricsCollector({ runId, listen: '127.0.0.1:4433', streamsKept: 100, nowMs: () => nowMs })
-  const connection = collector.openConnection('192.0.2.1:9', () => ({ bytesSent: 5, bytesReceived: 6, packetsSent: 2, packetsReceived: 2, packetsLost: 0, smoothedRttUs: 400 }))
+  const connection = collector.openConnection('192.0.2.1:9', () => ({
+    bytesSent: 5,
+    bytesReceived: 6,
+    packetsSent: 2,
+    packetsReceived: 2,
+    packetsLost: 0,
+    smoothedRttUs: 400,
+  }))
   collector.onConnected(connection, { earlyData: false, resumed: false, establishmentMs: 3.5 })
-  for (const [streamId, type] of [[0, 'video'], [4, 'text'], [8, 'control']] as const) {
-    const stream = collector.openStream(connection, { streamId, type, kind: type, method: 'POST', path: `/${type}`, openedAtMs: nowMs }, () => undefined)
+  for (const [streamId, type] of [
+    [0, 'video'],
+    [4, 'text'],
+    [8, 'control'],
+  ] as const) {
+    const stream = collector.openStream(
+      connection,
+      { streamId, type, kind: type, method: 'POST', path: `/${type}`, openedAtMs: nowMs },
+      () => undefined,
+    )
     nowMs += 5
     stream.onDispatched(nowMs)
     for (let at = 0; at < 4; at++) stream.onRequestBytes(1_000, (nowMs += 7 + at))
@@ -62,14 +88,27 @@ test('the schema check finds what is missing, wrong or too much', () => {
   assert.match(validateJson({ ...good, extra: 1 }, schema).join(), /has extra/u)
   assert.match(validateJson({ ...good, errors: undefined }, schema).join(), /\$\.errors/u)
   assert.match(validateJson({ ...good, totals: { ...good.totals, lossRatio: 2 } }, schema).join(), /above 1/u)
-  assert.match(validateJson({ ...good, streams: [{ ...good.streams[0], stream: 'x' }] }, schema).join(), /streams\[0\]\.stream/u)
+  assert.match(
+    validateJson({ ...good, streams: [{ ...good.streams[0], stream: 'x' }] }, schema).join(),
+    /streams\[0\]\.stream/u,
+  )
 })
 
 test('the report has every section the operator looks for', () => {
   const text = textReport(collectorWithWork().snapshot('shutdown'))
   for (const part of [
-    'Connection analysis', 'Overall statistics', 'Analysis by type', 'Stream analysis', 'Error summary', 'Maximum concurrent streams 1',
-    'Stream establishment rate', '1-RTT', 'POST /video', 'service "x" refuses', 'QUIC latency', 'HTTP latency',
+    'Connection analysis',
+    'Overall statistics',
+    'Analysis by type',
+    'Stream analysis',
+    'Error summary',
+    'Maximum concurrent streams 1',
+    'Stream establishment rate',
+    '1-RTT',
+    'POST /video',
+    'service "x" refuses',
+    'QUIC latency',
+    'HTTP latency',
   ]) {
     assert.ok(text.includes(part), `the report lacks "${part}":\n${text}`)
   }
@@ -84,7 +123,10 @@ test('a write leaves three whole files and no scraps', (t) => {
   assert.deepEqual(validateJson(JSON.parse(readFileSync(run.paths.metrics, 'utf8')), schema), [])
   const history = new History(run.paths.history, { readOnly: true })
   t.after(() => history.close())
-  assert.deepEqual(history.last(10).map((row) => [row.id, row.reason, row.types.length]), [['run-1', 'shutdown', 3]])
+  assert.deepEqual(
+    history.last(10).map((row) => [row.id, row.reason, row.types.length]),
+    [['run-1', 'shutdown', 3]],
+  )
 })
 
 test('the history compares the last runs, oldest first', (t) => {
@@ -142,5 +184,14 @@ test('figures read well at every size', () => {
   assert.equal(formatMs(0.1234), '0.12 ms')
   assert.equal(formatMs(1_500), '1.50 s')
   assert.equal(formatMs(null), '-')
-  assert.equal(formatTable([{ title: 'a' }, { title: 'n', align: 'right' }], [['xx', '1'], ['y', '22']]), 'a    n\n──  ──\nxx   1\ny   22')
+  assert.equal(
+    formatTable(
+      [{ title: 'a' }, { title: 'n', align: 'right' }],
+      [
+        ['xx', '1'],
+        ['y', '22'],
+      ],
+    ),
+    'a    n\n──  ──\nxx   1\ny   22',
+  )
 })

@@ -8,7 +8,14 @@ const rowsMax = 200
 
 /** The whole report, ending with a line break. */
 export function textReport(document: MetricsDocument): string {
-  const sections = [header(document), connections(document), overall(document), types(document), streams(document), errors(document)]
+  const sections = [
+    header(document),
+    connections(document),
+    overall(document),
+    types(document),
+    streams(document),
+    errors(document),
+  ]
   return `${sections.join('\n\n')}\n`
 }
 
@@ -17,7 +24,11 @@ function title(text: string): string {
 }
 
 function header({ run }: MetricsDocument): string {
-  const reasons = { interval: 'periodic, the router is running', shutdown: 'final, the router has ended', crash: 'final, the router has crashed' }
+  const reasons = {
+    interval: 'periodic, the router is running',
+    shutdown: 'final, the router has ended',
+    crash: 'final, the router has crashed',
+  }
   return [
     title('QUIC performance report'),
     `Run        ${run.id}`,
@@ -107,21 +118,61 @@ function types(document: MetricsDocument): string {
     String(type.retransmissions),
     formatMs(type.jitterMs?.mean),
   ])
-  const columns = ['type', 'streams', 'failed', 'up', 'down', 'duration p50', 'p95', 'QUIC p50', 'HTTP p50', 'mean rate', 'retrans.', 'jitter']
-  const table = formatTable(columns.map((name, at) => ({ title: name, align: at === 0 ? 'left' : 'right' })), rows)
+  const columns = [
+    'type',
+    'streams',
+    'failed',
+    'up',
+    'down',
+    'duration p50',
+    'p95',
+    'QUIC p50',
+    'HTTP p50',
+    'mean rate',
+    'retrans.',
+    'jitter',
+  ]
+  const table = formatTable(
+    columns.map((name, at) => ({ title: name, align: at === 0 ? 'left' : 'right' })),
+    rows,
+  )
   return [title('Analysis by type'), rows.length === 0 ? 'No stream has ended yet.' : table].join('\n')
 }
 
 function streams(document: MetricsDocument): string {
   const rows = document.streams.slice(-rowsMax).map(streamRow)
-  const columns = ['conn', 'stream', 'type', 'request', 'status', 'outcome', 'duration', 'up', 'down', 'packets', 'retrans.', 'loss', 'mean packet', 'QUIC', 'HTTP', 'rate', 'peak', 'jitter']
+  const columns = [
+    'conn',
+    'stream',
+    'type',
+    'request',
+    'status',
+    'outcome',
+    'duration',
+    'up',
+    'down',
+    'packets',
+    'retrans.',
+    'loss',
+    'mean packet',
+    'QUIC',
+    'HTTP',
+    'rate',
+    'peak',
+    'jitter',
+  ]
   const left = new Set(['type', 'request', 'outcome'])
-  const table = formatTable(columns.map((name) => ({ title: name, align: left.has(name) ? 'left' : 'right' })), rows)
+  const table = formatTable(
+    columns.map((name) => ({ title: name, align: left.has(name) ? 'left' : 'right' })),
+    rows,
+  )
   const omitted = document.streams.length - rows.length + document.streamsOmitted
   return [
     title('Stream analysis'),
     rows.length === 0 ? 'No stream was opened.' : table,
-    ...(omitted > 0 ? [`${omitted} earlier streams are not listed; quic_metrics.json has the latest ${document.streams.length}.`] : []),
+    ...(omitted > 0
+      ? [`${omitted} earlier streams are not listed; quic_metrics.json has the latest ${document.streams.length}.`]
+      : []),
   ].join('\n')
 }
 
@@ -152,14 +203,19 @@ function streamRow(stream: StreamDocument): string[] {
 
 function errors(document: MetricsDocument): string {
   const lines: string[] = [title('Error summary')]
-  for (const [scope, name] of [['connection', 'Connection errors'], ['stream', 'Stream errors'], ['backend', 'Service errors']] as const) {
+  for (const [scope, name] of [
+    ['connection', 'Connection errors'],
+    ['stream', 'Stream errors'],
+    ['backend', 'Service errors'],
+  ] as const) {
     const entries = document.errors.filter((entry) => entry.scope === scope)
     if (entries.length === 0) {
       lines.push(`${name}: none`)
       continue
     }
     lines.push(`${name}:`)
-    for (const entry of entries) lines.push(`  ${entry.count} x ${entry.kind} (last ${entry.lastAt}): ${entry.lastMessage}`)
+    for (const entry of entries)
+      lines.push(`  ${entry.count} x ${entry.kind} (last ${entry.lastAt}): ${entry.lastMessage}`)
   }
   return lines.join('\n')
 }

@@ -1,7 +1,10 @@
 /** The state behind the control service: keys, sessions and schedules, all bounded, changed by validated commands. */
 import * as v from 'valibot'
 
-const name = v.pipe(v.string('a name in quotes'), v.regex(/^[\w.:-]{1,128}$/u, 'a name of 1 to 128 letters, digits, "_", ".", ":" or "-"'))
+const name = v.pipe(
+  v.string('a name in quotes'),
+  v.regex(/^[\w.:-]{1,128}$/u, 'a name of 1 to 128 letters, digits, "_", ".", ":" or "-"'),
+)
 const value = v.pipe(
   v.unknown(),
   v.check((input) => (JSON.stringify(input) ?? '').length <= 65_536, 'a JSON value of at most 65536 characters'),
@@ -35,7 +38,9 @@ export type ControlCommand = v.InferOutput<typeof commandSchema>
 type SimpleCommand = v.InferOutput<typeof simpleCommand>
 
 /** What a command did, or why it was refused. */
-export type ControlResult = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: string }
+export type ControlResult =
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly error: string }
 
 interface Session {
   readonly session: string
@@ -73,7 +78,12 @@ export class ControlState {
   }
 
   counts(): { keys: number; sessions: number; schedules: number; executed: number } {
-    return { keys: this.#keys.size, sessions: this.#sessions.size, schedules: this.#schedules.size, executed: this.#executed }
+    return {
+      keys: this.#keys.size,
+      sessions: this.#sessions.size,
+      schedules: this.#schedules.size,
+      executed: this.#executed,
+    }
   }
 
   close(): void {
@@ -88,7 +98,15 @@ export class ControlState {
       case 'unschedule':
         return this.#unschedule(command.id)
       case 'schedules':
-        return done([...this.#schedules.values()].map(({ id, everyMs, remaining, runs, lastError }) => ({ id, everyMs, remaining, runs, lastError: lastError ?? null })))
+        return done(
+          [...this.#schedules.values()].map(({ id, everyMs, remaining, runs, lastError }) => ({
+            id,
+            everyMs,
+            remaining,
+            runs,
+            lastError: lastError ?? null,
+          })),
+        )
       default:
         return this.#runSimple(command)
     }
@@ -99,7 +117,9 @@ export class ControlState {
       case 'set':
         return this.#set(command.key, command.value)
       case 'get':
-        return this.#keys.has(command.key) ? done(this.#keys.get(command.key)) : refused(`there is no key "${command.key}"`)
+        return this.#keys.has(command.key)
+          ? done(this.#keys.get(command.key))
+          : refused(`there is no key "${command.key}"`)
       case 'delete':
         return this.#keys.delete(command.key) ? done(null) : refused(`there is no key "${command.key}"`)
       case 'increment':
@@ -111,12 +131,19 @@ export class ControlState {
       case 'stop-session':
         return this.#stopSession(command.session)
       case 'sessions':
-        return done([...this.#sessions.values()].map(({ session, owner, startedAtMs }) => ({ session, owner: owner ?? null, ageMs: performance.now() - startedAtMs })))
+        return done(
+          [...this.#sessions.values()].map(({ session, owner, startedAtMs }) => ({
+            session,
+            owner: owner ?? null,
+            ageMs: performance.now() - startedAtMs,
+          })),
+        )
     }
   }
 
   #set(key: string, newValue: unknown): ControlResult {
-    if (!this.#keys.has(key) && this.#keys.size >= keysMax) return refused(`the store is full (${keysMax} keys); delete some first`)
+    if (!this.#keys.has(key) && this.#keys.size >= keysMax)
+      return refused(`the store is full (${keysMax} keys); delete some first`)
     const previous = this.#keys.get(key) ?? null
     this.#keys.set(key, newValue)
     return done({ previous })
@@ -146,7 +173,8 @@ export class ControlState {
   #schedule(command: Extract<ControlCommand, { command: 'schedule' }>): ControlResult {
     const { id, everyMs, times, action } = command
     if (this.#schedules.has(id)) return refused(`schedule "${id}" exists already; unschedule it first`)
-    if (this.#schedules.size >= schedulesMax) return refused(`there are already ${schedulesMax} schedules; unschedule some first`)
+    if (this.#schedules.size >= schedulesMax)
+      return refused(`there are already ${schedulesMax} schedules; unschedule some first`)
     const timer = setInterval(() => this.#tick(id), everyMs)
     timer.unref()
     this.#schedules.set(id, { id, everyMs, action, remaining: times, runs: 0, lastError: undefined, timer })
@@ -183,6 +211,8 @@ function refused(error: string): ControlResult {
 function describeIssue(issue: v.BaseIssue<unknown>): string {
   const place = (issue.path ?? []).map((item) => String(item.key)).join('.')
   const received = issue.received.slice(0, 80)
-  const expected = issue.message.startsWith('Invalid') ? `expected ${issue.expected ?? 'something else'}, got ${received}` : `expected ${issue.message}`
+  const expected = issue.message.startsWith('Invalid')
+    ? `expected ${issue.expected ?? 'something else'}, got ${received}`
+    : `expected ${issue.message}`
   return place === '' ? expected : `${place}: ${expected}`
 }

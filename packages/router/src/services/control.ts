@@ -6,7 +6,10 @@ const bodyBytesMax = 1_048_576
 const batchMax = 1_000
 
 /** `POST /control/command` with one command or an array of them, `GET /control/state`, `GET /health`. */
-export function startControlService(options: { readonly port: number; readonly host?: string }): Promise<RunningService> {
+export function startControlService(options: {
+  readonly port: number
+  readonly host?: string
+}): Promise<RunningService> {
   const state = new ControlState()
   return startService({
     ...options,
@@ -20,7 +23,8 @@ export function startControlService(options: { readonly port: number; readonly h
           const result = state.execute(input)
           return sendJson(response, result.ok ? 200 : 422, result)
         }
-        if (input.length > batchMax) throw new HttpProblem(413, `a batch has at most ${batchMax} commands, this one has ${input.length}`)
+        if (input.length > batchMax)
+          throw new HttpProblem(413, `a batch has at most ${batchMax} commands, this one has ${input.length}`)
         return sendJson(response, 200, { results: input.map((command) => state.execute(command)) })
       }
       if (route === 'GET /control/state') return sendJson(response, 200, state.counts())

@@ -20,12 +20,16 @@ async function running(t: TestContext, start: (options: { port: number }) => Pro
   return `http://127.0.0.1:${service.port}`
 }
 
-async function post(url: string, body: Uint8Array | string): Promise<{ status: number; json: Record<string, unknown> }> {
+async function post(
+  url: string,
+  body: Uint8Array | string,
+): Promise<{ status: number; json: Record<string, unknown> }> {
   const response = await request(url, { method: 'POST', body })
   return { status: response.statusCode, json: (await response.body.json()) as Record<string, unknown> }
 }
 
-const video = (frames: readonly number[]): Uint8Array => Buffer.concat(frames.map((n) => encodeFrame(n, n * 20_000, 500)))
+const video = (frames: readonly number[]): Uint8Array =>
+  Buffer.concat(frames.map((n) => encodeFrame(n, n * 20_000, 500)))
 
 test('frames come out whole however the stream is cut', () => {
   const stream = video([0, 1, 2, 3])
@@ -113,10 +117,22 @@ test('a text is counted the same however it is cut, also inside a character', ()
 })
 
 for (const [language, text] of [
-  ['english', 'Nobody knows what will happen when the ships arrive, but there is hope that they bring what we need for the winter.'],
-  ['german', 'Niemand weiß, was geschehen wird, wenn die Schiffe ankommen, aber es gibt Hoffnung, dass sie bringen, was wir brauchen.'],
-  ['french', 'Personne ne sait ce qui va se passer quand les navires arriveront, mais nous espérons qu’ils apportent ce dont nous avons besoin.'],
-  ['spanish', 'Nadie sabe lo que va a pasar cuando lleguen los barcos, pero esperamos que traigan lo que necesitamos para el invierno.'],
+  [
+    'english',
+    'Nobody knows what will happen when the ships arrive, but there is hope that they bring what we need for the winter.',
+  ],
+  [
+    'german',
+    'Niemand weiß, was geschehen wird, wenn die Schiffe ankommen, aber es gibt Hoffnung, dass sie bringen, was wir brauchen.',
+  ],
+  [
+    'french',
+    'Personne ne sait ce qui va se passer quand les navires arriveront, mais nous espérons qu’ils apportent ce dont nous avons besoin.',
+  ],
+  [
+    'spanish',
+    'Nadie sabe lo que va a pasar cuando lleguen los barcos, pero esperamos que traigan lo que necesitamos para el invierno.',
+  ],
 ] as const) {
   test(`a sentence in ${language} is taken for ${language}`, async (t) => {
     const url = await running(t, startTextService)
@@ -136,8 +152,12 @@ test('a text is transformed line by line', async (t) => {
 
 test('the control service keeps state between requests and refuses what is wrong with place and reason', async (t) => {
   const url = `${await running(t, startControlService)}/control/command`
-  const ask = async (command: unknown): Promise<{ status: number; json: Record<string, unknown> }> => post(url, JSON.stringify(command))
-  assert.deepEqual((await ask({ command: 'set', key: 'volume', value: 7 })).json, { ok: true, result: { previous: null } })
+  const ask = async (command: unknown): Promise<{ status: number; json: Record<string, unknown> }> =>
+    post(url, JSON.stringify(command))
+  assert.deepEqual((await ask({ command: 'set', key: 'volume', value: 7 })).json, {
+    ok: true,
+    result: { previous: null },
+  })
   assert.deepEqual((await ask({ command: 'increment', key: 'volume', by: 3 })).json, { ok: true, result: 10 })
   assert.deepEqual((await ask({ command: 'list' })).json, { ok: true, result: ['volume'] })
   assert.equal((await ask({ command: 'start-session', session: 's1' })).status, 200)
@@ -147,13 +167,29 @@ test('the control service keeps state between requests and refuses what is wrong
   assert.match(String((await ask({ command: 'fly' })).json['error']), /command: expected .*set/u)
   assert.match(String((await ask({ command: 'set', key: 'a b', value: 1 })).json['error']), /key: expected a name/u)
   assert.equal((await post(url, '{')).status, 400)
-  const batch = await ask([{ command: 'get', key: 'volume' }, { command: 'get', key: 'none' }])
-  assert.deepEqual(batch.json, { results: [{ ok: true, result: 10 }, { ok: false, error: 'there is no key "none"' }] })
+  const batch = await ask([
+    { command: 'get', key: 'volume' },
+    { command: 'get', key: 'none' },
+  ])
+  assert.deepEqual(batch.json, {
+    results: [
+      { ok: true, result: 10 },
+      { ok: false, error: 'there is no key "none"' },
+    ],
+  })
 })
 
 test('a schedule runs its action as often as asked and then is gone', async () => {
   const state = new ControlState()
-  assert.ok(state.execute({ command: 'schedule', id: 'tick', everyMs: 10, times: 3, action: { command: 'increment', key: 'n' } }).ok)
+  assert.ok(
+    state.execute({
+      command: 'schedule',
+      id: 'tick',
+      everyMs: 10,
+      times: 3,
+      action: { command: 'increment', key: 'n' },
+    }).ok,
+  )
   for (let at = 0; at < 200 && state.counts().schedules > 0; at++) await sleep(10)
   assert.deepEqual(state.execute({ command: 'get', key: 'n' }), { ok: true, result: 3 })
   state.close()
@@ -168,5 +204,8 @@ test('the control store is bounded', () => {
 
 test('a taken port is reported with the flag that helps', async (t) => {
   const url = new URL(await running(t, startTextService))
-  await assert.rejects(startTextService({ port: Number(url.port) }), /port of the text service is already in use \(127\.0\.0\.1:\d+\)\. .*--text-port/u)
+  await assert.rejects(
+    startTextService({ port: Number(url.port) }),
+    /port of the text service is already in use \(127\.0\.0\.1:\d+\)\. .*--text-port/u,
+  )
 })

@@ -90,7 +90,10 @@ export class TextAnalysis {
 
 /** Languages by cosine similarity of trigram counts, most likely first; scores from 0 to 1. */
 export function guessLanguage(trigrams: ReadonlyMap<string, number>): { language: string; score: number }[] {
-  const scores = Object.entries(profiles()).map(([language, profile]) => ({ language, score: cosine(trigrams, profile) }))
+  const scores = Object.entries(profiles()).map(([language, profile]) => ({
+    language,
+    score: cosine(trigrams, profile),
+  }))
   return scores.sort((a, b) => b.score - a.score).slice(0, 3)
 }
 

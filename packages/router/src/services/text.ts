@@ -26,7 +26,10 @@ export function startTextService(options: { readonly port: number; readonly host
         return await transform(request, response, url)
       }
       if (route === 'GET /text/stats') return sendJson(response, 200, totals)
-      throw new HttpProblem(404, `${route} is not known; try POST /text/analyze, POST /text/transform or GET /text/stats`)
+      throw new HttpProblem(
+        404,
+        `${route} is not known; try POST /text/analyze, POST /text/transform or GET /text/stats`,
+      )
     },
   })
 }
@@ -43,7 +46,8 @@ const transforms: Readonly<Record<string, (line: string, number: number) => stri
 async function transform(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
   const mode = url.searchParams.get('mode') ?? 'upper'
   const apply = Object.hasOwn(transforms, mode) ? transforms[mode] : undefined
-  if (apply === undefined) throw new HttpProblem(400, `mode=${mode.slice(0, 40)}: expected ${Object.keys(transforms).join(', ')}`)
+  if (apply === undefined)
+    throw new HttpProblem(400, `mode=${mode.slice(0, 40)}: expected ${Object.keys(transforms).join(', ')}`)
   const decoder = new TextDecoder()
   let rest = ''
   let lines = 0

@@ -77,7 +77,8 @@ export class FrameParser {
     const view = new DataView(this.#header.buffer)
     if (view.getUint32(0) !== magic) throw new Error('the body is not a video stream: a frame does not begin with QVF1')
     const payloadBytes = view.getUint32(16)
-    if (payloadBytes > framePayloadBytesMax) throw new Error(`a frame of ${payloadBytes} bytes is larger than ${framePayloadBytesMax}`)
+    if (payloadBytes > framePayloadBytesMax)
+      throw new Error(`a frame of ${payloadBytes} bytes is larger than ${framePayloadBytesMax}`)
     this.#payload = new Uint8Array(payloadBytes)
     this.#payloadUsed = 0
     if (payloadBytes === 0) this.#finishFrame(this.#payload)

@@ -10,7 +10,15 @@ import { encodeFrame } from './video-framing.ts'
 
 /** `POST /video/upload`, `GET /video/stream?frames=&fps=&bytes=&seed=`, `GET /video/stats`, `GET /health`. */
 export function startVideoService(options: { readonly port: number; readonly host?: string }): Promise<RunningService> {
-  const totals = { uploads: 0, uploadsBroken: 0, streams: 0, streamsBroken: 0, bytesReceived: 0, bytesSent: 0, frames: 0 }
+  const totals = {
+    uploads: 0,
+    uploadsBroken: 0,
+    streams: 0,
+    streamsBroken: 0,
+    bytesReceived: 0,
+    bytesSent: 0,
+    frames: 0,
+  }
   return startService({
     ...options,
     name: 'video',

@@ -3,8 +3,23 @@
 type Schema = Readonly<Record<string, unknown>>
 
 const known = new Set([
-  '$schema', '$id', '$defs', 'title', 'description', '$ref', 'anyOf', 'type', 'const', 'enum', 'minimum', 'maximum',
-  'required', 'properties', 'additionalProperties', 'items', 'maxItems',
+  '$schema',
+  '$id',
+  '$defs',
+  'title',
+  'description',
+  '$ref',
+  'anyOf',
+  'type',
+  'const',
+  'enum',
+  'minimum',
+  'maximum',
+  'required',
+  'properties',
+  'additionalProperties',
+  'items',
+  'maxItems',
 ])
 
 /** Problems found, each with the place of the value; empty when it is valid. Throws on a keyword it does not know. */
@@ -21,7 +36,8 @@ function check(value: unknown, schema: Schema, root: Schema, at: string, problem
   if (typeof schema['$ref'] === 'string') check(value, resolve(schema['$ref'], root), root, at, problems)
   if (Array.isArray(schema['anyOf'])) checkAnyOf(value, schema['anyOf'] as Schema[], root, at, problems)
   if ('const' in schema && value !== schema['const']) problems.push(`${at}: is not ${JSON.stringify(schema['const'])}`)
-  if (Array.isArray(schema['enum']) && !schema['enum'].includes(value)) problems.push(`${at}: ${JSON.stringify(value)} is not allowed`)
+  if (Array.isArray(schema['enum']) && !schema['enum'].includes(value))
+    problems.push(`${at}: ${JSON.stringify(value)} is not allowed`)
   if (schema['type'] !== undefined && !hasType(value, schema['type'])) {
     problems.push(`${at}: ${JSON.stringify(value)} is not ${JSON.stringify(schema['type'])}`)
     return
@@ -48,12 +64,15 @@ function checkAnyOf(value: unknown, options: readonly Schema[], root: Schema, at
 }
 
 function checkRange(value: number, schema: Schema, at: string, problems: string[]): void {
-  if (typeof schema['minimum'] === 'number' && value < schema['minimum']) problems.push(`${at}: ${value} is below ${schema['minimum']}`)
-  if (typeof schema['maximum'] === 'number' && value > schema['maximum']) problems.push(`${at}: ${value} is above ${schema['maximum']}`)
+  if (typeof schema['minimum'] === 'number' && value < schema['minimum'])
+    problems.push(`${at}: ${value} is below ${schema['minimum']}`)
+  if (typeof schema['maximum'] === 'number' && value > schema['maximum'])
+    problems.push(`${at}: ${value} is above ${schema['maximum']}`)
 }
 
 function checkArray(value: readonly unknown[], schema: Schema, root: Schema, at: string, problems: string[]): void {
-  if (typeof schema['maxItems'] === 'number' && value.length > schema['maxItems']) problems.push(`${at}: has ${value.length} items`)
+  if (typeof schema['maxItems'] === 'number' && value.length > schema['maxItems'])
+    problems.push(`${at}: has ${value.length} items`)
   const items = schema['items'] as Schema | undefined
   if (items === undefined) return
   for (const [index, item] of value.entries()) check(item, items, root, `${at}[${index}]`, problems)

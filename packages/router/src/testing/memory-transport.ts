@@ -14,7 +14,14 @@ const stats: StreamStats = {
   retransmissions: 0,
   framesLost: 0,
 }
-const counters = { bytesSent: 1_100, bytesReceived: 2_200, packetsSent: 4, packetsReceived: 6, packetsLost: 0, smoothedRttUs: 300 }
+const counters = {
+  bytesSent: 1_100,
+  bytesReceived: 2_200,
+  packetsSent: 4,
+  packetsReceived: 6,
+  packetsLost: 0,
+  smoothedRttUs: 300,
+}
 
 /** `listen` takes the router's handler, `connect` plays clients of it. */
 export class MemoryTransport {
@@ -30,7 +37,13 @@ export class MemoryTransport {
     if (this.#onConnection === undefined) throw new Error('nobody listens')
     const closed = Promise.withResolvers<CloseReason>()
     const remote = `192.0.2.1:${++this.#connections}`
-    const server = { remote, remoteAddress: '192.0.2.1', established: Promise.resolve(established), closed: closed.promise, counters: () => counters }
+    const server = {
+      remote,
+      remoteAddress: '192.0.2.1',
+      established: Promise.resolve(established),
+      closed: closed.promise,
+      counters: () => counters,
+    }
     const handler = this.#onConnection(server)
     let nextStream = 0
     return {

@@ -42,7 +42,12 @@ export function toUpstreamFailure(error: unknown, service: string, origin: strin
     case 'EPIPE':
       return new UpstreamFailure(502, 'upstream-closed', `${who} closed the connection before it had answered`, error)
     default:
-      return new UpstreamFailure(502, 'upstream-protocol', `${who} did not answer in valid HTTP: ${messageOf(error)}`, error)
+      return new UpstreamFailure(
+        502,
+        'upstream-protocol',
+        `${who} did not answer in valid HTTP: ${messageOf(error)}`,
+        error,
+      )
   }
 }
 

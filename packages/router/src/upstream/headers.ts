@@ -16,10 +16,21 @@ const hopByHop = new Set([
 ])
 
 /** Trailers must not change framing, routing or authentication (RFC 9110 §6.5.1). */
-const neverTrailer = new Set(['content-length', 'content-type', 'content-encoding', 'host', 'authorization', 'set-cookie', 'cache-control'])
+const neverTrailer = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'host',
+  'authorization',
+  'set-cookie',
+  'cache-control',
+])
 
 /** Header lines towards the service, as undici takes them: name, value, name, value… */
-export function requestHeaders(headers: HeaderList, hop: { readonly authority: string; readonly remote: string; readonly hasBody: boolean }): string[] {
+export function requestHeaders(
+  headers: HeaderList,
+  hop: { readonly authority: string; readonly remote: string; readonly hasBody: boolean },
+): string[] {
   const result: string[] = []
   const dropped = connectionOptions(headers)
   const cookies: string[] = []
@@ -52,7 +63,9 @@ export function responseHeaders(headers: Readonly<Record<string, string | string
 }
 
 /** Trailer lines from the service that may go on. */
-export function responseTrailers(trailers: Readonly<Record<string, string | string[] | undefined>>): [string, string][] {
+export function responseTrailers(
+  trailers: Readonly<Record<string, string | string[] | undefined>>,
+): [string, string][] {
   return flatten(trailers).filter(([name]) => !hopByHop.has(name) && !neverTrailer.has(name))
 }
 

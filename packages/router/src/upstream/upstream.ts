@@ -125,7 +125,11 @@ export class Upstream {
 
   #timeoutFailure(): UpstreamFailure {
     const { name, url, response_timeout_ms: timeoutMs } = this.service
-    return new UpstreamFailure(504, 'upstream-timeout', `service "${name}" at ${url} did not answer within ${timeoutMs} ms`)
+    return new UpstreamFailure(
+      504,
+      'upstream-timeout',
+      `service "${name}" at ${url} did not answer within ${timeoutMs} ms`,
+    )
   }
 }
 
@@ -161,7 +165,11 @@ class SilenceTimer {
   }
 }
 
-async function* timedBody(body: AsyncIterable<Uint8Array>, silence: SilenceTimer, onEnded: () => void): AsyncIterable<Uint8Array> {
+async function* timedBody(
+  body: AsyncIterable<Uint8Array>,
+  silence: SilenceTimer,
+  onEnded: () => void,
+): AsyncIterable<Uint8Array> {
   silence.pause()
   for await (const chunk of body) {
     silence.arm()
