@@ -1,5 +1,6 @@
 /** Tests of the configuration: what a user gets from good, wrong and broken files. */
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { UserError } from '../user-error.ts'
 import { defaultConfig, loadConfig, parseConfig } from './load.ts'
@@ -94,4 +95,14 @@ for (const [name, source, line, what, remedy] of [
 
 test('a file that does not exist is named', () => {
   assert.throws(() => loadConfig('/nonexistent/router.toml'), /does not exist \(\/nonexistent\/router\.toml\)/u)
+})
+
+test('the example configuration shows the defaults', () => {
+  const file = join(import.meta.dirname, '../../../../examples/router.toml')
+  const { results, ...rest } = loadConfig(file)
+  const { results: defaultResults, ...defaults } = defaultConfig()
+  assert.deepEqual(rest, defaults)
+  assert.equal(results.interval_ms, defaultResults.interval_ms)
+  assert.equal(results.streams_kept, defaultResults.streams_kept)
+  assert.equal(results.directory, join(import.meta.dirname, '../../../../results'))
 })
