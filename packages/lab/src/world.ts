@@ -24,7 +24,9 @@ export interface WorldObserver {
 }
 
 /** What was demanded did not happen in time. */
-export class LivenessError extends Error {}
+export class LivenessError extends Error {
+  override readonly name = 'LivenessError'
+}
 
 /** Tasks in one instant of virtual time after which the world is considered to spin. */
 const TASKS_PER_INSTANT_MAX = 1_000_000

@@ -1,0 +1,104 @@
+/** Looks at the wire from outside and refuses what no endpoint may ever do, whatever it thinks of itself. */
+import type { Micros } from '@quicether/transport'
+import { HeaderStatus, HeaderView, PacketType, Version } from '@quicether/wire'
+import type { Datagram } from './datagram.ts'
+import type { Host } from './host.ts'
+import { SafetyError } from './transfers.ts'
+import { seconds } from './timeline.ts'
+import type { WorldObserver } from './world.ts'
+
+interface Balance {
+  received: number
+  sent: number
+  isValidated: boolean
+  /** Something arrived after something was sent: only then can a challenge have been answered. */
+  hasAnswered: boolean
+}
+
+/**
+ * RFC 9000 §8: before an address is validated, a server sends it at most three times what it received from it.
+ * Counted per remote address and port, from datagrams alone. An address counts as validated once a Handshake packet
+ * or an Initial with a token came from it; path validation is encrypted, so there the engine is asked, and believed
+ * if at least one datagram came back from that address.
+ */
+export class AmplificationChecker implements WorldObserver {
+  readonly #server: Host
+  readonly #balances = new Map<string, Balance>()
+  readonly #header = new HeaderView()
+  checked = 0
+
+  readonly #knows: (address: string, port: number) => boolean
+
+  /** `knows` tells whether the server's engine holds an address for validated. */
+  constructor(server: Host, knows: (address: string, port: number) => boolean) {
+    this.#server = server
+    this.#knows = knows
+  }
+
+  onReceived(host: Host, datagram: Datagram): void {
+    if (host !== this.#server) return
+    const balance = this.#balance(datagram.sourceAddress, datagram.sourcePort)
+    balance.received += datagram.length
+    if (balance.sent > 0) balance.hasAnswered = true
+    if (!balance.isValidated && this.#provesAddress(datagram)) balance.isValidated = true
+  }
+
+  onSent(host: Host, datagram: Datagram, nowUs: Micros): void {
+    if (host !== this.#server) return
+    const balance = this.#balance(datagram.destinationAddress, datagram.destinationPort)
+    balance.sent += datagram.length
+    this.checked++
+    if (balance.isValidated || balance.sent <= 3 * balance.received) return
+    if (balance.hasAnswered && this.#knows(datagram.destinationAddress, datagram.destinationPort)) {
+      balance.isValidated = true
+      return
+    }
+    throw new SafetyError(
+      `amplification at ${seconds(nowUs)}: ${balance.sent} bytes sent to ${datagram.destinationAddress}:${datagram.destinationPort}, which sent only ${balance.received} and is not validated`,
+    )
+  }
+
+  #provesAddress(datagram: Datagram): boolean {
+    const header = this.#header
+    for (let at = 0; at < datagram.length; at += header.packetLength) {
+      if (header.parse(datagram.bytes, at, datagram.length, 0) !== HeaderStatus.Ok) return false
+      if (header.version === Version.Negotiation || header.type === PacketType.OneRtt) return false
+      if (header.type === PacketType.Handshake) return true
+      if (header.type === PacketType.Initial && header.tokenLength > 0) return true
+      if (header.packetLength <= 0) return false
+    }
+    return false
+  }
+
+  #balance(address: string, port: number): Balance {
+    const key = `${address}|${port}`
+    let balance = this.#balances.get(key)
+    if (balance === undefined) {
+      balance = { received: 0, sent: 0, isValidated: false, hasAnswered: false }
+      this.#balances.set(key, balance)
+    }
+    return balance
+  }
+}
+
+/**
+ * RFC 9000 §14.1: datagrams that carry an ack-eliciting Initial (all of a client's, at least) are 1200 bytes or more.
+ * Only the client's are checked: what a server's Initial elicits cannot be seen from outside.
+ */
+export class InitialSizeChecker implements WorldObserver {
+  readonly #server: Host
+  readonly #header = new HeaderView()
+
+  constructor(server: Host) {
+    this.#server = server
+  }
+
+  onSent(host: Host, datagram: Datagram, nowUs: Micros): void {
+    if (host === this.#server || datagram.length >= 1_200) return
+    if (this.#header.parse(datagram.bytes, 0, datagram.length, 0) !== HeaderStatus.Ok) return
+    if (this.#header.type !== PacketType.Initial || this.#header.version === Version.Negotiation) return
+    throw new SafetyError(
+      `at ${seconds(nowUs)} ${host.name} sent a datagram of ${datagram.length} bytes with an Initial packet; 1200 is the least`,
+    )
+  }
+}

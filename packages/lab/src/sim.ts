@@ -1,0 +1,380 @@
+/** One seed, one run: a storm of traffic and faults with safety checked all along, then calm, in which all must finish. */
+import type { Connection, ConnectionObserver, Micros } from '@quicether/transport'
+import { createSeededRandom } from '@quicether/transport/testing'
+import { AmplificationChecker, InitialSizeChecker } from './checkers.ts'
+import { type ConnectionApp, describeClose } from './connection-app.ts'
+import { FaultSwarm } from './faults.ts'
+import type { Host, NetworkInterface } from './host.ts'
+import { fakePartyCrypto, Party, type PartyCryptoFactory } from './parties.ts'
+import { type ClientPlan, drawPlan, type SimPlan } from './sim-plan.ts'
+import { SafetyError } from './transfers.ts'
+import { World } from './world.ts'
+
+export interface SimOptions {
+  /** Replaces the toy cryptography; the run is then not repeatable byte for byte. */
+  readonly createCrypto?: PartyCryptoFactory
+  /** Keeps the engine's own notes in the timeline (slower). */
+  readonly isVerbose?: boolean
+}
+
+export interface SimReport {
+  readonly seed: number
+  /** Fingerprint of every datagram and its time. */
+  readonly digest: string
+  readonly virtualUs: Micros
+  readonly steps: number
+  readonly datagrams: number
+  readonly bytes: number
+  readonly transfers: number
+  readonly faults: number
+  readonly connections: number
+  readonly failure: string | undefined
+  /** Last lines of the timeline when the run failed, all of it when it was verbose. */
+  readonly timeline: string
+}
+
+const SERVER_ADDRESS = '203.0.113.1'
+const SERVER_ADDRESS_IPV6 = '2001:db8:ffff::1'
+const SERVER_PORT = 4_433
+/** After the storm, everything must finish within this. */
+const CALM_US = 240_000_000
+/** Connections must be gone this long after they were closed: an idle timeout and some. */
+const DRAIN_US = 400_000_000
+/** Steps between two looks at the engine's own figures. */
+const INSPECT_EVERY = 64
+
+export function runSeed(seed: number, options: SimOptions = {}): SimReport {
+  const simulation = new Simulation(seed, options)
+  let failure: string | undefined
+  try {
+    simulation.run()
+  } catch (error) {
+    failure = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    if (error instanceof Error && !(error instanceof SafetyError)) failure += `\n${error.stack ?? ''}`
+  }
+  return simulation.report(failure)
+}
+
+interface ClientSide {
+  readonly plan: ClientPlan
+  readonly host: Host
+  readonly party: Party
+  readonly interfaces: readonly NetworkInterface[]
+  readonly apps: ConnectionApp[]
+}
+
+class Simulation {
+  readonly #seed: number
+  readonly #options: SimOptions
+  readonly #plan: SimPlan
+  readonly #world: World
+  readonly #server: Party
+  readonly #clients: ClientSide[] = []
+  readonly #faults: FaultSwarm
+  readonly #serverApps: ConnectionApp[] = []
+  #connections = 0
+  #transfersDone = 0
+  #isOver = false
+  #failure: SafetyError | undefined
+
+  constructor(seed: number, options: SimOptions) {
+    this.#seed = seed
+    this.#options = options
+    const random = createSeededRandom(seed)
+    const plan = drawPlan(random.fork('plan'))
+    this.#plan = plan
+    const world = new World({ seed })
+    this.#world = world
+    const host = world.addHost('server')
+    host.addInterface('eth0', {
+      addresses: [SERVER_ADDRESS, SERVER_ADDRESS_IPV6],
+      link: world.addLink('server', plan.serverLink),
+    })
+    this.#server = new Party({
+      host,
+      port: SERVER_PORT,
+      createCrypto: options.createCrypto ?? fakePartyCrypto(plan),
+      config: plan.serverConfig,
+      server: { retry: plan.retry },
+      receiveDelayUs: plan.serverReceiveDelayUs,
+      onConnection: (app) => this.#onServerConnection(app),
+      observe: () => this.#observer('server'),
+    })
+    plan.clients.forEach((client, index) => this.#addClient(client, index))
+    this.#faults = new FaultSwarm(world, {
+      links: world.links,
+      nats: world.nats,
+      interfaces: this.#clients.flatMap(({ interfaces }) => interfaces),
+      sleepers: [this.#server.driver, ...this.#clients.map(({ party }) => party.driver)],
+      canRebind: () =>
+        this.#clients.every(
+          ({ apps }) => apps.length > 0 && apps.every((app) => app.isConfirmed || app.closed !== undefined),
+        ),
+    })
+    this.#faults.schedule(random.fork('faults'), {
+      startUs: world.nowUs,
+      endUs: world.nowUs + plan.faultsEndUs,
+      count: plan.faults,
+      outageUsMax: 4_000_000,
+    })
+    world.observe(new AmplificationChecker(host, (address, port) => this.#isValidated(address, port)))
+    world.observe(new InitialSizeChecker(host))
+    world.observe({ afterStep: () => this.#inspect() })
+  }
+
+  #addClient(plan: ClientPlan, index: number): void {
+    const world = this.#world
+    const host = world.addHost(`client${index}`)
+    const interfaces = [plan.link, plan.secondLink].flatMap((options, number) => {
+      if (options === undefined) return []
+      const nat =
+        plan.nat === undefined
+          ? undefined
+          : world.addNat({ kind: plan.nat, publicAddress: `198.51.100.${1 + 2 * index + number}` })
+      const address = plan.isIpv6
+        ? `2001:db8:${index}:${number}::2`
+        : nat === undefined
+          ? `192.0.2.${10 * index + number + 2}`
+          : `10.${index}.${number}.2`
+      const link = world.addLink(`${host.name}-${number}`, options)
+      return [host.addInterface(`if${number}`, { addresses: [address], link, ...(nat === undefined ? {} : { nat }) })]
+    })
+    const { clientHelloBytesMin } = plan
+    const party = new Party({
+      host,
+      createCrypto: this.#options.createCrypto ?? fakePartyCrypto({ clientHelloBytesMin }),
+      config: plan.config,
+      receiveDelayUs: plan.receiveDelayUs,
+      datagramsMax: plan.datagramsMax,
+      observe: () => this.#observer(host.name),
+    })
+    const side: ClientSide = { plan, host, party, interfaces, apps: [] }
+    this.#clients.push(side)
+    world.after(0, () => this.#connect(side, false))
+  }
+
+  #connect(side: ClientSide, earlyData: boolean): void {
+    const { plan, party, apps } = side
+    const address = plan.isIpv6 ? SERVER_ADDRESS_IPV6 : SERVER_ADDRESS
+    // Interfaces may be down just now: a person would try again.
+    if (side.host.defaultAddress(address) === undefined) {
+      this.#world.after(100_000, () => this.#connect(side, earlyData))
+      return
+    }
+    const app = party.connect(address, SERVER_PORT, { earlyData })
+    const isFirst = apps.length === 0
+    apps.push(app)
+    this.#connections++
+    app.onEvent = (event) => {
+      if (event.kind === 'closed') this.#onClosed(app)
+      if (event.kind === 'confirmed' && isFirst && plan.reconnects)
+        this.#world.after(200_000, () => this.#connect(side, true))
+    }
+    for (const { plan: transfer, afterUs, byServer } of plan.transfers) {
+      if (byServer) continue
+      this.#world.after(isFirst ? afterUs : afterUs / 10, () => {
+        if (!app.connection.isClosed) app.transfer(transfer)
+      })
+    }
+    for (const { lengthBytes, afterUs, byServer } of plan.datagrams) {
+      if (!byServer) this.#world.after(afterUs, () => app.sendDatagram(lengthBytes))
+    }
+    for (const { kind, afterUs, byServer } of plan.actions) {
+      if (!byServer) this.#world.after(afterUs, () => this.#act(app, kind, side))
+    }
+  }
+
+  /** The server does its share of the plan on each connection, by the plan of a client picked in turn. */
+  #onServerConnection(app: ConnectionApp): void {
+    this.#serverApps.push(app)
+    const { plan } = this.#clients[this.#serverApps.length % this.#clients.length] as ClientSide
+    app.onEvent = (event) => {
+      if (event.kind === 'closed') this.#onClosed(app)
+      if (event.kind !== 'connected') return
+      for (const { plan: transfer, afterUs, byServer } of plan.transfers) {
+        if (!byServer) continue
+        this.#world.after(afterUs, () => {
+          if (!app.connection.isClosed) app.transfer(transfer)
+        })
+      }
+      for (const { lengthBytes, afterUs, byServer } of plan.datagrams) {
+        if (byServer) this.#world.after(afterUs, () => app.sendDatagram(lengthBytes))
+      }
+      for (const { kind, afterUs, byServer } of plan.actions) {
+        if (byServer) this.#world.after(afterUs, () => this.#act(app, kind, undefined))
+      }
+    }
+  }
+
+  #act(app: ConnectionApp, kind: ClientPlan['actions'][number]['kind'], side: ClientSide | undefined): void {
+    const { connection } = app
+    if (!app.isConfirmed || connection.isClosed || this.#isOver) return
+    if (kind === 'update-keys') connection.updateKeys()
+    else if (kind === 'rotate-cid') connection.rotateCid()
+    else if (side !== undefined) this.#migrate(side, app)
+    this.#world.note('action', `${app.name} ${kind}`)
+  }
+
+  #migrate(side: ClientSide, app: ConnectionApp): void {
+    const [path] = app.connection.paths()
+    const target = side.interfaces.find((each) => each.isUp && each.addresses[0] !== path?.localAddress)
+    const address = target?.addresses[0]
+    if (path === undefined || address === undefined) return
+    app.connection.migrate(
+      side.host.tuple(address, side.party.driver.port, path.remoteAddress, path.remotePort),
+      this.#world.nowUs,
+    )
+  }
+
+  /** A connection may only end when the run is over, or before it was one. */
+  #onClosed(app: ConnectionApp): void {
+    this.#transfersDone += app.transfersDone
+    if (this.#isOver) return
+    const reason = app.closed
+    if (reason === undefined) return
+    // A duplicate of a client's first packet makes a server start a handshake that nobody finishes.
+    const isServerSide = this.#serverApps.includes(app)
+    if (isServerSide && !app.isConnected) return
+    // A flipped bit turns version 1 into version 0, Version Negotiation, which nothing authenticates.
+    if (
+      reason.kind === 'version' &&
+      this.#world.links.some(({ up, down }) => up.stats.corrupted + down.stats.corrupted > 0)
+    )
+      return
+    this.#failure ??= new SafetyError(`${app.name} closed during the run: ${describeClose(reason)}`)
+  }
+
+  #isValidated(address: string, port: number): boolean {
+    for (const connection of this.#server.apps.keys()) {
+      for (const path of connection.paths()) {
+        if (path.isValidated && path.remoteAddress === address && path.remotePort === port) return true
+      }
+    }
+    return false
+  }
+
+  /** Safety of what the engine says of itself, now and then; failures noted by callbacks, at once. */
+  #inspect(): void {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#world.steps % INSPECT_EVERY !== 0) return
+    for (const connection of this.#server.apps.keys()) inspectConnection(connection)
+    for (const { party } of this.#clients) for (const connection of party.apps.keys()) inspectConnection(connection)
+  }
+
+  run(): void {
+    const world = this.#world
+    world.run(this.#plan.faultsEndUs)
+    if (this.#faults.active > 0) throw new Error('faults outlived the storm')
+    world.note('phase', 'calm')
+    world.until(() => this.#isFinished(), { withinUs: CALM_US, what: 'the end of all transfers' })
+    // Let what is still in the air land: late acknowledgments, tickets, probes.
+    world.run(2_000_000)
+    this.#close()
+    world.until(
+      () => this.#server.apps.size + this.#clients.reduce((sum, { party }) => sum + party.apps.size, 0) === 0,
+      {
+        withinUs: DRAIN_US,
+        what: 'the end of all connections',
+      },
+    )
+    world.run(1_000_000)
+    this.#checkLeaks()
+  }
+
+  #isFinished(): boolean {
+    for (const { apps, plan } of this.#clients) {
+      if (apps.length < (plan.reconnects ? 2 : 1) && apps[0]?.closed === undefined) return false
+      for (const app of apps) if (!isSettled(app)) return false
+    }
+    for (const app of this.#serverApps) if (app.isConnected && !isSettled(app)) return false
+    return true
+  }
+
+  #close(): void {
+    this.#isOver = true
+    this.#world.note('phase', 'close')
+    for (const { apps, plan } of this.#clients)
+      if (!plan.closesByServer) for (const app of apps) app.connection.close(0, 'done')
+    const isServersTurn = this.#clients.some(({ plan }) => plan.closesByServer)
+    if (isServersTurn) for (const app of this.#serverApps) if (app.closed === undefined) app.connection.close(0, 'done')
+    // Clients whose server never finished its handshake with them have nobody who closes.
+    this.#world.after(1_000_000, () => {
+      for (const { apps } of this.#clients)
+        for (const app of apps) if (app.closed === undefined) app.connection.close(0, 'done')
+    })
+  }
+
+  #checkLeaks(): void {
+    for (const party of [this.#server, ...this.#clients.map((client) => client.party)]) {
+      const { fake } = party.crypto
+      if (party.endpoint.connectionCount !== 0)
+        throw new SafetyError(`${party.host.name}: the endpoint still holds connections`)
+      if (party.endpoint.pollTimeout() !== Infinity)
+        throw new SafetyError(`${party.host.name}: a timer outlived all connections`)
+      if (fake !== undefined && (fake.openKeys() !== 0 || fake.openSpaces() !== 0)) {
+        throw new SafetyError(
+          `${party.host.name}: ${fake.openKeys()} keys and ${fake.openSpaces()} packet number spaces were never closed`,
+        )
+      }
+    }
+    if (this.#world.pool.inUse !== 0) throw new SafetyError(`${this.#world.pool.inUse} datagrams were never released`)
+  }
+
+  #observer(owner: string): ConnectionObserver | null {
+    const world = this.#world
+    const isVerbose = this.#options.isVerbose === true
+    const ignore = (): void => {}
+    return {
+      connectionStarted: ignore,
+      packetSent: ignore,
+      packetReceived: ignore,
+      packetDropped: ignore,
+      packetLost: ignore,
+      metricsUpdated: ignore,
+      event: (name, data) => {
+        if (isVerbose || name === 'internal_error') world.note(owner, `${name} ${JSON.stringify(data)}`)
+      },
+    }
+  }
+
+  report(failure: string | undefined): SimReport {
+    const world = this.#world
+    const states = [...this.#clients.flatMap(({ apps }) => apps), ...this.#serverApps]
+      .map((app) => app.describe())
+      .join('\n')
+    const isVerbose = this.#options.isVerbose === true
+    return {
+      seed: this.#seed,
+      digest: world.digest.hex(),
+      virtualUs: world.nowUs,
+      steps: world.steps,
+      datagrams: world.digest.datagrams,
+      bytes: world.digest.bytes,
+      transfers: this.#transfersDone,
+      faults: this.#faults.begun,
+      connections: this.#connections,
+      failure,
+      timeline:
+        failure === undefined && !isVerbose
+          ? ''
+          : `${isVerbose ? world.timeline() : world.timelineTail(40)}\n${states}`,
+    }
+  }
+}
+
+function isSettled(app: ConnectionApp): boolean {
+  app.sweep()
+  return app.closed !== undefined || (app.isConnected && app.isIdle)
+}
+
+/** Figures that must never be, whatever happened on the wire. */
+function inspectConnection(connection: Connection): void {
+  for (const path of connection.paths()) {
+    if (!(path.inFlightBytes >= 0)) throw new SafetyError(`path ${path.id}: ${path.inFlightBytes} bytes in flight`)
+    if (!(path.windowBytes >= 2_400))
+      throw new SafetyError(`path ${path.id}: congestion window of ${path.windowBytes} bytes`)
+    if (!(path.mtuBytes >= 1_200)) throw new SafetyError(`path ${path.id}: MTU of ${path.mtuBytes} bytes`)
+    if (!(path.smoothedRttUs >= 0 && path.rttMinUs >= 0))
+      throw new SafetyError(`path ${path.id}: smoothed RTT ${path.smoothedRttUs} us`)
+  }
+}
