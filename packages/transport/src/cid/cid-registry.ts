@@ -120,12 +120,15 @@ export class CidRegistry {
       throw new TransportError('PROTOCOL_VIOLATION', 0x18, 'new connection ID although the peer chose a zero-length one')
     }
     this.#checkReuse(sequence, cid, resetToken)
+    const isKnown = this.#isKnown(sequence)
+    const isLive = !isKnown && sequence >= this.#retirePriorTo
+    // The new one first: when it retires all others it is the only one left to send to, a CONNECTION_CLOSE at least.
+    if (isLive) this.spare.push({ sequence, cid, resetToken })
     if (retirePriorTo > this.#retirePriorTo) this.#retireBelow(retirePriorTo)
-    if (this.#isKnown(sequence)) return
+    if (isKnown) return
     this.#largestPeer = Math.max(this.#largestPeer, sequence)
     // RFC 9000 §19.15: a CID below an earlier Retire Prior To is retired at once
-    if (sequence < this.#retirePriorTo) return this.#retireSequence(sequence)
-    this.spare.push({ sequence, cid, resetToken })
+    if (!isLive) return this.#retireSequence(sequence)
     if (this.active === undefined) this.active = this.takeSpare()
     // RFC 9000 §5.1.1: "if the number of active connection IDs exceeds the value advertised in its active_connection_id_limit transport parameter, an endpoint MUST close the connection with an error of type CONNECTION_ID_LIMIT_ERROR."
     if (this.#activeCount() > limit) {

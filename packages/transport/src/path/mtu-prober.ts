@@ -96,16 +96,21 @@ export class MtuProber {
   /** Size of the probe to send now, 0 = none. Asking again before `onProbeSent` gives the same size. */
   nextProbe(nowUs: Micros): number {
     if (this.#inFlightBytes !== 0) return 0
-    if (this.#state === 'complete' && nowUs >= this.#resumeAtUs) this.#beginSearch()
+    this.onTimeout(nowUs)
     if (this.#state !== 'searching') return 0
     if (this.#candidateBytes === 0) this.#candidateBytes = this.#chooseCandidate()
     if (this.#candidateBytes === 0) this.#complete(nowUs, RAISE_AFTER_US)
     return this.#candidateBytes
   }
 
-  /** When `nextProbe` will have something new by time alone. */
+  /** When `onTimeout` must be called: a pause is over and the search goes on. */
   pollTimeout(): Micros {
     return this.#state === 'complete' ? this.#resumeAtUs : NEVER
+  }
+
+  /** Resumes the search when its pause is over, whether or not a probe can be sent now. */
+  onTimeout(nowUs: Micros): void {
+    if (this.#state === 'complete' && nowUs >= this.#resumeAtUs) this.#beginSearch()
   }
 
   onProbeSent(sizeBytes: number): void {
