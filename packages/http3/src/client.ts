@@ -213,11 +213,15 @@ export class Http3Client {
     } catch (error) {
       // The server needs no more of the request (early response), or its side is told by onInboundError.
       if (error === writer.error) return
-      const failure = new Http3Error('ERR_HTTP3_ABORTED', `stream ${exchange.id}: request body failed: ${text(error)}`, {
-        by: 'local',
-        streamId: exchange.id,
-        cause: error,
-      })
+      const failure = new Http3Error(
+        'ERR_HTTP3_ABORTED',
+        `stream ${exchange.id}: request body failed: ${text(error)}`,
+        {
+          by: 'local',
+          streamId: exchange.id,
+          cause: error,
+        },
+      )
       waiting.response.reject(failure)
       body.fail(failure)
       exchange.cancel('H3_REQUEST_CANCELLED')
@@ -257,7 +261,11 @@ function requestLines(options: Http3RequestOptions): HeaderList {
 function aborted(streamId: number | undefined, signal: AbortSignal | undefined): Http3Error {
   const where = streamId === undefined ? 'request' : `stream ${streamId}`
   const details = { by: 'local' as const, cause: signal?.reason }
-  return new Http3Error('ERR_HTTP3_ABORTED', `${where}: aborted by the caller`, streamId === undefined ? details : { ...details, streamId })
+  return new Http3Error(
+    'ERR_HTTP3_ABORTED',
+    `${where}: aborted by the caller`,
+    streamId === undefined ? details : { ...details, streamId },
+  )
 }
 
 function text(error: unknown): string {

@@ -59,10 +59,12 @@ export class ControlStreamReader {
       case FrameType.MaxPushId:
         // RFC 9114 §7.2.7: "A client MUST treat the receipt of a MAX_PUSH_ID frame as … H3_FRAME_UNEXPECTED"
         if (this.#role === 'client') throw new H3ConnectionError('H3_FRAME_UNEXPECTED', 'MAX_PUSH_ID from a server')
-        return requireInteger(type, length)
+        requireInteger(type, length)
+        return
       case FrameType.CancelPush:
       case FrameType.Goaway:
-        return requireInteger(type, length)
+        requireInteger(type, length)
+        return
       case FrameType.PriorityUpdateRequest:
       case FrameType.PriorityUpdatePush:
         // RFC 9218 §7.2: only clients send it
@@ -84,15 +86,20 @@ export class ControlStreamReader {
     switch (type) {
       case FrameType.Settings:
         this.#hasSettings = true
-        return this.#handler.onSettings(decodeSettings(bytes, start, end))
+        this.#handler.onSettings(decodeSettings(bytes, start, end))
+        return
       case FrameType.Goaway:
-        return this.#onGoaway(decodeIntegerPayload(type, bytes, start, end))
+        this.#onGoaway(decodeIntegerPayload(type, bytes, start, end))
+        return
       case FrameType.MaxPushId:
-        return this.#onMaxPushId(decodeIntegerPayload(type, bytes, start, end))
+        this.#onMaxPushId(decodeIntegerPayload(type, bytes, start, end))
+        return
       case FrameType.CancelPush:
-        return this.#onCancelPush(decodeIntegerPayload(type, bytes, start, end))
+        this.#onCancelPush(decodeIntegerPayload(type, bytes, start, end))
+        return
       default:
-        return onPriorityUpdate(type, bytes, start, end)
+        onPriorityUpdate(type, bytes, start, end)
+        return
     }
   }
 
@@ -111,7 +118,8 @@ export class ControlStreamReader {
 
   #onMaxPushId(id: number): void {
     // RFC 9114 §7.2.7: "A MAX_PUSH_ID frame cannot reduce the maximum Push ID"
-    if (id < this.#maxPushId) throw new H3ConnectionError('H3_ID_ERROR', `MAX_PUSH_ID falls from ${this.#maxPushId} to ${id}`)
+    if (id < this.#maxPushId)
+      throw new H3ConnectionError('H3_ID_ERROR', `MAX_PUSH_ID falls from ${this.#maxPushId} to ${id}`)
     this.#maxPushId = id
   }
 

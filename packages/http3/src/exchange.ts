@@ -232,7 +232,8 @@ export class Exchange {
    */
   writeBody(data: Uint8Array): boolean {
     if (this.#isOutboundOver) return true
-    if (this.#sendState !== 'body') throw this.#stateError(this.#sendState === 'idle' ? 'send headers first' : 'the message is finished')
+    if (this.#sendState !== 'body')
+      throw this.#stateError(this.#sendState === 'idle' ? 'send headers first' : 'the message is finished')
     if (data.length === 0) return this.#writer.queuedBytes === 0
     if (this.#bodyBytesSent === 0) this.#timing.firstBodySentUs = this.#host.nowUs()
     this.#bodyBytesSent += data.length
@@ -375,12 +376,16 @@ export class Exchange {
   }
 
   #failStream(error: H3StreamError): void {
-    const failure = new Http3Error('ERR_HTTP3_MESSAGE', `stream ${this.id}: peer's message is malformed: ${error.message}`, {
-      by: 'local',
-      streamId: this.id,
-      h3Code: error.h3Code,
-      cause: error,
-    })
+    const failure = new Http3Error(
+      'ERR_HTTP3_MESSAGE',
+      `stream ${this.id}: peer's message is malformed: ${error.message}`,
+      {
+        by: 'local',
+        streamId: this.id,
+        h3Code: error.h3Code,
+        cause: error,
+      },
+    )
     this.#host.transport.stop(this.id, error.h3Code)
     if (!this.#isOutboundOver) {
       this.#host.transport.reset(this.id, error.h3Code)
@@ -489,11 +494,17 @@ export class Exchange {
   }
 
   #argumentError(message: string): Http3Error {
-    return new Http3Error('ERR_HTTP3_INVALID_ARGUMENT', `stream ${this.id}: ${message}`, { by: 'local', streamId: this.id })
+    return new Http3Error('ERR_HTTP3_INVALID_ARGUMENT', `stream ${this.id}: ${message}`, {
+      by: 'local',
+      streamId: this.id,
+    })
   }
 
   #stateError(message: string): Http3Error {
-    return new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${this.id}: ${message}`, { by: 'local', streamId: this.id })
+    return new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${this.id}: ${message}`, {
+      by: 'local',
+      streamId: this.id,
+    })
   }
 }
 

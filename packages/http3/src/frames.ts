@@ -201,7 +201,10 @@ export function encodeIntegerFrame(type: number, value: number): Uint8Array {
 export function decodeIntegerPayload(type: number, bytes: Uint8Array, start: number, end: number): number {
   const needed = start < end ? 1 << ((bytes[start] as number) >>> 6) : 1
   if (end - start !== needed) {
-    throw new H3ConnectionError('H3_FRAME_ERROR', `${frameName(type)} with ${end - start} bytes, its integer has ${needed}`)
+    throw new H3ConnectionError(
+      'H3_FRAME_ERROR',
+      `${frameName(type)} with ${end - start} bytes, its integer has ${needed}`,
+    )
   }
   headerReader.rewind(bytes, start, end)
   return headerReader.varintClamped()

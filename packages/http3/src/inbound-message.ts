@@ -122,7 +122,12 @@ export class InboundMessage {
     const leftover = this.#leftover
     this.#leftover = []
     for (const chunk of leftover) this.#consume(chunk)
-    while (this.#failure === undefined && !this.#isPaused && !this.#isTransportFinished && this.#leftover.length === 0) {
+    while (
+      this.#failure === undefined &&
+      !this.#isPaused &&
+      !this.#isTransportFinished &&
+      this.#leftover.length === 0
+    ) {
       const status = this.#transport.read(this.#id, this.#onChunk)
       if (status === 'finished') this.#isTransportFinished = true
       else break
@@ -175,7 +180,8 @@ export class InboundMessage {
       if (this.trailers !== undefined) this.#unexpected('after the trailer section')
       // RFC 9114 §4.4: on a CONNECT stream "all … frames other than DATA … MUST be treated as … H3_FRAME_UNEXPECTED"
       if (this.#isTunnel) this.#unexpected('in a CONNECT tunnel')
-      if (parser.frameLength > this.#options.maxHeaderBytes) throw new FieldSectionTooLarge(this.#options.maxHeaderBytes)
+      if (parser.frameLength > this.#options.maxHeaderBytes)
+        throw new FieldSectionTooLarge(this.#options.maxHeaderBytes)
       return
     }
     if (type === FrameType.PushPromise && this.#options.expects === 'response') {
@@ -233,7 +239,9 @@ export class InboundMessage {
 
   /** RFC 9110 §6.4.1: responses to HEAD, 204 and 304 never have content, whatever content-length says. */
   #hasNoContent(head: MessageHead): boolean {
-    return head.kind === 'response' && (this.#options.requestMethod === 'HEAD' || head.status === 204 || head.status === 304)
+    return (
+      head.kind === 'response' && (this.#options.requestMethod === 'HEAD' || head.status === 204 || head.status === 304)
+    )
   }
 
   #checkEnd(): void {
@@ -246,7 +254,8 @@ export class InboundMessage {
     }
     const head = this.head
     if (head === undefined) {
-      if (this.#options.expects === 'response') throw new H3StreamError('H3_MESSAGE_ERROR', 'stream ends without a response')
+      if (this.#options.expects === 'response')
+        throw new H3StreamError('H3_MESSAGE_ERROR', 'stream ends without a response')
       throw new H3StreamError('H3_REQUEST_INCOMPLETE', 'stream ends without a request')
     }
     if (!this.#isTunnel && head.contentLength !== undefined && !this.#hasNoContent(head)) {

@@ -167,7 +167,9 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
         if (piece === undefined || used === piece.length) {
           if (piece !== undefined) this.#pieces.push(piece)
           const isFirst = piece === undefined
-          piece = new Uint8Array(Math.max(isFirst ? FIRST_PIECE_BYTES : PIECE_BYTES, Math.min(chunk.length - at, PIECE_BYTES)))
+          piece = new Uint8Array(
+            Math.max(isFirst ? FIRST_PIECE_BYTES : PIECE_BYTES, Math.min(chunk.length - at, PIECE_BYTES)),
+          )
           used = 0
         }
         const take = Math.min(chunk.length - at, piece.length - used)

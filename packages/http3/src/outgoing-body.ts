@@ -1,5 +1,5 @@
 /** Writes a body of any supported form to an exchange, at the pace the peer takes it. */
-import { Http3Error } from './errors.ts'
+import type { Http3Error } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import type { HeaderList } from './headers.ts'
 

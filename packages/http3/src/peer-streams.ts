@@ -99,7 +99,8 @@ export class PeerStreams {
     if (type > StreamType.QpackDecoder) return
     if (type === StreamType.Push) {
       // RFC 9114 §6.2.2: only servers push: H3_STREAM_CREATION_ERROR; §4.6: a push ID beyond what we allowed: H3_ID_ERROR
-      if (this.#role === 'server') throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', 'client opened a push stream')
+      if (this.#role === 'server')
+        throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', 'client opened a push stream')
       throw new H3ConnectionError('H3_ID_ERROR', 'push stream, but no MAX_PUSH_ID was sent')
     }
     const bit = 1 << type

@@ -83,7 +83,10 @@ export class Http3Session {
     this.#host = this.#createHost()
     this.#exchanges = new Map()
     this.#peerStreams = this.#createPeerStreams()
-    this.#resetGuard = new ResetGuard({ burst: resetBurst, refillPerSecond: resetRefillPerSecond }, options.clock ?? null)
+    this.#resetGuard = new ResetGuard(
+      { burst: resetBurst, refillPerSecond: resetRefillPerSecond },
+      options.clock ?? null,
+    )
     this.#grease = options.grease ?? 0
     this.#control = undefined
     this.#encoderStream = undefined
@@ -175,7 +178,10 @@ export class Http3Session {
 
   /** Takes one event of the transport. Never throws for what a peer does. */
   handleEvent(event: ConnectionEvent): void {
-    if (event.kind === 'closed') return this.#onTransportClosed(event.reason)
+    if (event.kind === 'closed') {
+      this.#onTransportClosed(event.reason)
+      return
+    }
     if (this.#closeError !== undefined) return
     try {
       this.#dispatch(event)
@@ -189,23 +195,37 @@ export class Http3Session {
     switch (event.kind) {
       case 'connected':
       case 'earlyDataReady':
-        return this.start()
+        this.start()
+        return
       case 'streamOpened':
-        return this.#onStreamOpened(event.id)
+        this.#onStreamOpened(event.id)
+        return
       case 'readable':
-        if (isPeerUnidirectional(event.id, this.role)) return this.#peerStreams.handleReadable(event.id)
-        return this.#exchanges.get(event.id)?.handleReadable()
+        if (isPeerUnidirectional(event.id, this.role)) {
+          this.#peerStreams.handleReadable(event.id)
+          return
+        }
+        this.#exchanges.get(event.id)?.handleReadable()
+        return
       case 'writable':
-        return this.#onWritable(event.id)
+        this.#onWritable(event.id)
+        return
       case 'streamReset':
-        return this.#onStreamReset(event.id, event.code)
+        this.#onStreamReset(event.id, event.code)
+        return
       case 'streamStopped':
-        return this.#onStreamStopped(event.id, event.code)
+        this.#onStreamStopped(event.id, event.code)
+        return
       case 'streamDelivered':
-        return this.#exchanges.get(event.id)?.handleDelivered()
+        this.#exchanges.get(event.id)?.handleDelivered()
+        return
       case 'streamsAvailable':
-        if (event.streamKind === 'unidirectional') return this.#openCriticalStreams()
-        return this.#options.onStreamsAvailable?.()
+        if (event.streamKind === 'unidirectional') {
+          this.#openCriticalStreams()
+          return
+        }
+        this.#options.onStreamsAvailable?.()
+        return
       default:
         return
     }
@@ -214,7 +234,10 @@ export class Http3Session {
   // ---- streams of the peer ----
 
   #onStreamOpened(id: StreamId): void {
-    if (isPeerUnidirectional(id, this.role)) return this.#peerStreams.handleOpened(id)
+    if (isPeerUnidirectional(id, this.role)) {
+      this.#peerStreams.handleOpened(id)
+      return
+    }
     if ((id & 2) !== 0) return
     if (this.role === 'client') {
       // RFC 9114 §6.1: "Clients MUST treat receipt of a server-initiated bidirectional stream as a connection error of
@@ -236,7 +259,10 @@ export class Http3Session {
   }
 
   #onStreamReset(id: StreamId, code: number): void {
-    if (isPeerUnidirectional(id, this.role)) return this.#peerStreams.handleReset(id)
+    if (isPeerUnidirectional(id, this.role)) {
+      this.#peerStreams.handleReset(id)
+      return
+    }
     const exchange = this.#exchanges.get(id)
     if (exchange === undefined) return
     if (this.role === 'server') this.#countReset(exchange)
@@ -356,7 +382,10 @@ export class Http3Session {
 
   #onWritable(id: StreamId): void {
     const critical = this.#criticalWriter(id)
-    if (critical === undefined) return this.#exchanges.get(id)?.handleWritable()
+    if (critical === undefined) {
+      this.#exchanges.get(id)?.handleWritable()
+      return
+    }
     critical.flush()
     this.#encoder.canInsert = (this.#encoderStream?.queuedBytes ?? 0) === 0
     this.#flushDecoder()

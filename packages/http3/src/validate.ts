@@ -148,7 +148,8 @@ function checkFields(headers: HeaderList): FieldFacts {
     checkValue(name, value)
     if (CONNECTION_SPECIFIC.has(name)) malformed(`field ${name} belongs to HTTP/1.1 connections`)
     // "The only exception to this is the TE header field … it MUST NOT contain any value other than 'trailers'"
-    if (name === 'te' && value.toLowerCase() !== 'trailers') malformed(`te with ${quote(value)}, only "trailers" is allowed`)
+    if (name === 'te' && value.toLowerCase() !== 'trailers')
+      malformed(`te with ${quote(value)}, only "trailers" is allowed`)
     if (name === 'content-length') contentLength = readContentLength(value, contentLength)
     if (name === 'host') {
       if (host !== undefined) malformed('field host occurs twice')

@@ -144,7 +144,8 @@ export class QpackEncoder {
     const section = sections?.shift()
     // RFC 9204 §4.4.1: an acknowledgment without an outstanding section is QPACK_DECODER_STREAM_ERROR
     if (sections === undefined || section === undefined) {
-      return this.#reader.fail(`acknowledgment for stream ${streamId}, which has no outstanding field section`)
+      this.#reader.fail(`acknowledgment for stream ${streamId}, which has no outstanding field section`)
+      return
     }
     if (sections.length === 0) this.#sections.delete(streamId)
     this.#release(section)
@@ -209,9 +210,15 @@ export class QpackEncoder {
   }
 
   #line(name: string, value: string, base: number, references: number[], mayBlock: boolean, useTable: boolean): void {
-    if (isSensitive(name)) return this.#literal(name, value, base, references, mayBlock, useTable, true)
+    if (isSensitive(name)) {
+      this.#literal(name, value, base, references, mayBlock, useTable, true)
+      return
+    }
     const staticIndex = staticIndexOf(name, value)
-    if (staticIndex >= 0) return this.#body.integer(0xc0, 6, staticIndex)
+    if (staticIndex >= 0) {
+      this.#body.integer(0xc0, 6, staticIndex)
+      return
+    }
     if (useTable) {
       const index = this.#findOrInsert(name, value)
       if (index >= 0 && (mayBlock || index < this.#knownReceivedCount)) {

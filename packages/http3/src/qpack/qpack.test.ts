@@ -12,7 +12,12 @@ const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replac
 const toHex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString('hex')
 
 function decoderOf(options: Partial<QpackDecoderOptions> = {}): QpackDecoder {
-  return new QpackDecoder({ maxTableCapacityBytes: 220, maxBlockedStreams: 8, maxFieldSectionBytes: 16_384, ...options })
+  return new QpackDecoder({
+    maxTableCapacityBytes: 220,
+    maxBlockedStreams: 8,
+    maxFieldSectionBytes: 16_384,
+    ...options,
+  })
 }
 
 function decode(decoder: QpackDecoder, streamId: number, text: string): HeaderList | undefined {
@@ -31,7 +36,10 @@ function failsWith(name: string, run: () => unknown): void {
 test('the static table has the 99 entries of RFC 9204 Appendix A', () => {
   assert.equal(staticTable.length, 99)
   assert.deepEqual(staticTable[17], [':method', 'GET'])
-  assert.deepEqual(staticTable[85], ['content-security-policy', "script-src 'none'; object-src 'none'; base-uri 'none'"])
+  assert.deepEqual(staticTable[85], [
+    'content-security-policy',
+    "script-src 'none'; object-src 'none'; base-uri 'none'",
+  ])
   assert.deepEqual(staticTable[98], ['x-frame-options', 'sameorigin'])
 })
 
@@ -222,13 +230,29 @@ test('a second request with the same headers costs a few bytes once the first is
 test('a peer that never acknowledges costs the encoder a bounded number of records', () => {
   const encoder = new QpackEncoder({ maxTableCapacityBytes: 4096, maxOutstandingSections: 50 })
   encoder.onPeerSettings({ maxTableCapacityBytes: 4096, maxBlockedStreams: 1000 })
-  for (let n = 0; n < 1000; n++) encoder.encode(4 * n, [[':authority', 'a.example'], ['user-agent', `n${n}`]])
+  for (let n = 0; n < 1000; n++)
+    encoder.encode(4 * n, [
+      [':authority', 'a.example'],
+      ['user-agent', `n${n}`],
+    ])
   assert.equal(encoder.outstandingSections, 50)
 })
 
 const line = fc.tuple(
-  fc.constantFrom('x-a', 'x-b', ':authority', 'user-agent', 'cookie', 'content-type', 'accept', 'x-long-name-of-a-field'),
-  fc.oneof(fc.constantFrom('', 'v', 'text/plain', 'value-one', 'y'.repeat(90)), fc.string({ unit: 'binary-ascii', maxLength: 40 })),
+  fc.constantFrom(
+    'x-a',
+    'x-b',
+    ':authority',
+    'user-agent',
+    'cookie',
+    'content-type',
+    'accept',
+    'x-long-name-of-a-field',
+  ),
+  fc.oneof(
+    fc.constantFrom('', 'v', 'text/plain', 'value-one', 'y'.repeat(90)),
+    fc.string({ unit: 'binary-ascii', maxLength: 40 }),
+  ),
 )
 const section = fc.array(line, { maxLength: 8 })
 
@@ -252,7 +276,8 @@ test('headers survive any interleaving and fragmentation of sections, instructio
         let toEncoder = new Uint8Array(0)
         let encoded = 0
         let decoded = 0
-        const join = (a: Uint8Array, b: Uint8Array | undefined) => (b === undefined ? new Uint8Array(a) : Uint8Array.of(...a, ...b))
+        const join = (a: Uint8Array, b: Uint8Array | undefined) =>
+          b === undefined ? new Uint8Array(a) : Uint8Array.of(...a, ...b)
         const tryDecode = (id: number, bytes: Uint8Array, want: HeaderList) => {
           const got = decoder.decode(id, bytes, 0, bytes.length)
           if (got === undefined) blocked.set(id, { bytes, want })
