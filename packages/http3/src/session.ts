@@ -259,6 +259,8 @@ export class Http3Session {
   }
 
   #onStreamReset(id: StreamId, code: number): void {
+    // Reading is how the transport learns that the reset was noticed; it frees the stream then.
+    this.#transport.read(id, discard)
     if (isPeerUnidirectional(id, this.role)) {
       this.#peerStreams.handleReset(id)
       return
@@ -500,6 +502,8 @@ export class Http3Session {
     this.#options.onClosed?.(error)
   }
 }
+
+function discard(): void {}
 
 function isPeerUnidirectional(id: StreamId, role: 'client' | 'server'): boolean {
   return id % 4 === (role === 'client' ? 3 : 2)

@@ -1,5 +1,5 @@
 /** Ordered output to one transport stream: passes bytes on while the transport takes them, queues the rest. */
-import type { StreamId, StreamTransport } from '@quicether/transport'
+import { QuicError, type StreamId, type StreamTransport } from '@quicether/transport'
 
 export class StreamWriter {
   readonly id: StreamId
@@ -40,7 +40,7 @@ export class StreamWriter {
       this.#push(data)
       return false
     }
-    const accepted = this.#transport.write(this.id, data)
+    const accepted = this.#offer(data)
     if (accepted === data.length) return true
     this.#push(data.subarray(accepted))
     return false
@@ -50,7 +50,8 @@ export class StreamWriter {
   flush(): boolean {
     while (this.#queue.length > 0) {
       const data = this.#queue[0] as Uint8Array
-      const accepted = this.#transport.write(this.id, data)
+      const accepted = this.#offer(data)
+      if (this.#isClosed) return true
       this.#queuedBytes -= accepted
       if (accepted < data.length) {
         this.#queue[0] = data.subarray(accepted)
@@ -60,7 +61,7 @@ export class StreamWriter {
     }
     if (this.#isFinishing && !this.#isClosed) {
       this.#isClosed = true
-      this.#transport.finish(this.id)
+      this.#unlessGone(() => this.#transport.finish(this.id))
     }
     return true
   }
@@ -78,6 +79,26 @@ export class StreamWriter {
     this.#isFinishing = false
     this.#queue.length = 0
     this.#queuedBytes = 0
+  }
+
+  #offer(data: Uint8Array): number {
+    let accepted = data.length
+    this.#unlessGone(() => {
+      accepted = this.#transport.write(this.id, data)
+    })
+    return accepted
+  }
+
+  /** The stream or the connection may have ended while the event that says so still waits: then nothing is written. */
+  #unlessGone(call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      const isGone =
+        error instanceof QuicError && (error.code === 'ERR_CONNECTION_CLOSED' || error.code === 'ERR_STREAM_NOT_OPEN')
+      if (!isGone) throw error
+      this.abandon()
+    }
   }
 
   #push(data: Uint8Array): void {

@@ -2,14 +2,15 @@
  * Two stream transports joined in memory: streams are cut anywhere and overtake each other as a seed says, windows and
  * stream limits are enforced, and calls from inside `read` fail, as the contract of the engine demands.
  */
-import type {
-  CloseReason,
-  ConnectionEvent,
-  ReadStatus,
-  StreamId,
-  StreamKind,
-  StreamStats,
-  StreamTransport,
+import {
+  type CloseReason,
+  type ConnectionEvent,
+  QuicError,
+  type ReadStatus,
+  type StreamId,
+  type StreamKind,
+  type StreamStats,
+  type StreamTransport,
 } from '@quicether/transport'
 
 export interface MemoryNetworkOptions {
@@ -169,6 +170,7 @@ export class MemoryTransport implements StreamTransport {
 
   write(id: StreamId, data: Uint8Array): number {
     this.#enter()
+    this.#checkOpen()
     const pipe = this.#outgoing.get(id)
     if (pipe === undefined || pipe.isDead) return data.length
     if (pipe.isFinSent) throw new Error(`stream ${id} was finished`)
@@ -213,6 +215,7 @@ export class MemoryTransport implements StreamTransport {
 
   finish(id: StreamId): void {
     this.#enter()
+    this.#checkOpen()
     const pipe = this.#outgoing.get(id)
     if (pipe !== undefined && !pipe.isDead) pipe.isFinSent = true
   }
@@ -321,6 +324,10 @@ export class MemoryTransport implements StreamTransport {
   #mustHavePeer(): MemoryTransport {
     if (this.peer === undefined) throw new Error('transport is not joined to a peer')
     return this.peer
+  }
+
+  #checkOpen(): void {
+    if (this.closeReason !== undefined) throw new QuicError('ERR_CONNECTION_CLOSED', 'the connection is closed')
   }
 
   #enter(): void {
