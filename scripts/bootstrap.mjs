@@ -116,7 +116,13 @@ async function npm(args, quiet) {
   const env = { ...process.env }
   // Settings of the outer `npm run` must not leak into the install.
   for (const key of Object.keys(env)) if (/^npm_(package|lifecycle|command)/.test(key)) delete env[key]
-  return runWithProgress(`installing packages (npm ${args[0]})`, command, isNpm ? [script, ...args] : args, { cwd: root, env }, quiet)
+  return runWithProgress(
+    `installing packages (npm ${args[0]})`,
+    command,
+    isNpm ? [script, ...args] : args,
+    { cwd: root, env },
+    quiet,
+  )
 }
 
 function explainNpm(output) {

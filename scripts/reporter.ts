@@ -4,7 +4,7 @@ import type { TestEvent } from 'node:test/reporters'
 
 /** Yields text for the events of one run of `node --test`. */
 export async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
-  let counts: { passed: number; failed: number; cancelled: number; skipped: number; todo: number } | undefined
+  let counts: { tests: number; passed: number; skipped: number; todo: number } | undefined
   for await (const event of source) {
     if (event.type === 'test:fail') yield* failure(event.data)
     else if (event.type === 'test:pass') yield* skip(event.data)
@@ -16,28 +16,24 @@ export async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<
     return
   }
   const skipped = counts.skipped + counts.todo
-  yield `${counts.passed} passed, ${counts.failed + counts.cancelled} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`
+  const failed = counts.tests - counts.passed - skipped
+  yield `${counts.passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`
 }
 
-interface Finished {
-  readonly name: string
-  readonly file?: string | undefined
-  readonly line?: number | undefined
-  readonly details: { readonly error?: Error & { cause?: unknown; failureType?: string } }
-  readonly skip?: string | boolean | undefined
-  readonly todo?: string | boolean | undefined
-}
+type Passed = Extract<TestEvent, { type: 'test:pass' }>['data']
+type Failed = Extract<TestEvent, { type: 'test:fail' }>['data']
 
-function* failure(data: Finished): Generator<string> {
+function* failure(data: Failed): Generator<string> {
   const error = data.details.error
   // A suite that fails because a test in it failed has nothing of its own to say.
-  if (error?.failureType === 'subtestsFailed') return
-  const cause = error?.cause ?? error
-  const text = cause instanceof Error ? (cause.stack ?? cause.message) : typeof cause === 'string' ? cause : inspect(cause)
+  if ('failureType' in error && error.failureType === 'subtestsFailed') return
+  const cause = error.cause ?? error
+  const text =
+    cause instanceof Error ? (cause.stack ?? cause.message) : typeof cause === 'string' ? cause : inspect(cause)
   yield `✖ ${data.name}\n  ${data.file ?? ''}${data.line === undefined ? '' : `:${data.line}`}\n  ${text.split('\n').join('\n  ')}\n`
 }
 
-function* skip(data: Finished): Generator<string> {
+function* skip(data: Passed): Generator<string> {
   const reason = data.skip ?? data.todo
   if (reason === undefined || reason === false) return
   yield `skipped: ${data.name}${typeof reason === 'string' && reason !== '' ? ` (${reason})` : ' (no reason given)'}\n`

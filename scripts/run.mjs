@@ -22,19 +22,26 @@ const [name, ...rest] = process.argv.slice(2)
 const command = Object.hasOwn(commands, name ?? '') ? commands[name] : undefined
 if (command === undefined) {
   const lines = Object.entries(commands).map(([key, { about }]) => `  ${key.padEnd(8)} ${about}`)
-  process.stderr.write(`quicether: ${name === undefined ? 'no command given' : `unknown command "${name}"`}. Commands:\n${lines.join('\n')}\n`)
+  process.stderr.write(
+    `quicether: ${name === undefined ? 'no command given' : `unknown command "${name}"`}. Commands:\n${lines.join('\n')}\n`,
+  )
   process.exit(2)
 }
 const entry = path.join(root, command.entry)
 if (!existsSync(entry)) {
-  process.stderr.write(`quicether: ${command.entry} is not in this checkout, so "${name}" cannot run. Update or clone again.\n`)
+  process.stderr.write(
+    `quicether: ${command.entry} is not in this checkout, so "${name}" cannot run. Update or clone again.\n`,
+  )
   process.exit(1)
 }
 
 bootstrap({ native: command.native !== false }).then(start, failBootstrap)
 
 function start(node) {
-  const env = { ...process.env, PATH: `${path.join(root, 'node_modules', '.bin')}${path.delimiter}${process.env.PATH ?? ''}` }
+  const env = {
+    ...process.env,
+    PATH: `${path.join(root, 'node_modules', '.bin')}${path.delimiter}${process.env.PATH ?? ''}`,
+  }
   const child = spawn(node, [entry, ...(command.args ?? []), ...rest], { stdio: 'inherit', env })
   // A terminal sends Ctrl-C to the whole group; a supervisor only to us. Either way the child decides when to end.
   process.on('SIGINT', () => {})

@@ -4,7 +4,11 @@ import { test } from 'node:test'
 import { countsOf } from './runner.ts'
 
 test('the last closing line of a step is what counts', () => {
-  assert.deepEqual(countsOf('1 passed, 0 failed\nmore\n7 passed, 2 failed, 1 skipped\n', 1), { passed: 7, failed: 2, skipped: 1 })
+  assert.deepEqual(countsOf('1 passed, 0 failed\nmore\n7 passed, 2 failed, 1 skipped\n', 1), {
+    passed: 7,
+    failed: 2,
+    skipped: 1,
+  })
 })
 
 test('a tool without a closing line is one test', () => {

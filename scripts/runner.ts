@@ -22,7 +22,9 @@ export async function runSteps(steps: readonly Step[], argv: readonly string[]):
   const only = argv.filter((argument) => !argument.startsWith('-'))
   const unknown = only.filter((name) => !steps.some((step) => step.name === name))
   if (unknown.length > 0) {
-    process.stderr.write(`no step named ${unknown.join(', ')}; there are: ${steps.map((step) => step.name).join(', ')}\n`)
+    process.stderr.write(
+      `no step named ${unknown.join(', ')}; there are: ${steps.map((step) => step.name).join(', ')}\n`,
+    )
     return 2
   }
   const chosen = only.length === 0 ? steps : steps.filter((step) => only.includes(step.name))
@@ -66,7 +68,12 @@ async function run(step: Step, argv: readonly string[]): Promise<Result> {
 function spawnStep(step: Step): Promise<{ code: number; output: string; isTimedOut: boolean }> {
   return new Promise((resolve) => {
     const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' }
-    const child = spawn(node, ['--disable-warning=ExperimentalWarning', ...step.args], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const child = spawn(node, ['--disable-warning=ExperimentalWarning', ...step.args], {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     let output = ''
     let isTimedOut = false
     const keep = (chunk: string) => {
@@ -112,8 +119,15 @@ function print(result: Result, isVerbose: boolean): void {
   if (failed > 0 || isVerbose) process.stdout.write(`\n--- ${step.name}\n${output.trimEnd()}\n---\n`)
   else for (const line of output.matchAll(/^skipped: .*$/gm)) process.stdout.write(`     ${line[0]}\n`)
   const state = failed > 0 ? 'FAIL' : passed === 0 ? 'skip' : 'ok  '
-  const counts = [`${passed} passed`, failed > 0 ? `${failed} failed` : '', skipped > 0 ? `${skipped} skipped` : '', reason]
-  process.stdout.write(`${state} ${step.name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s  ${counts.filter(Boolean).join(', ')}\n`)
+  const counts = [
+    `${passed} passed`,
+    failed > 0 ? `${failed} failed` : '',
+    skipped > 0 ? `${skipped} skipped` : '',
+    reason,
+  ]
+  process.stdout.write(
+    `${state} ${step.name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s  ${counts.filter(Boolean).join(', ')}\n`,
+  )
 }
 
 function summarize(results: readonly Result[]): number {

@@ -26,7 +26,11 @@ export interface Step {
   readonly skip?: (argv: readonly string[]) => string | undefined
 }
 
-const tshark: Tool = { command: 'tshark', apt: ['tshark'], why: 'opens our captures and looks for decrypted HTTP/3 frames' }
+const tshark: Tool = {
+  command: 'tshark',
+  apt: ['tshark'],
+  why: 'opens our captures and looks for decrypted HTTP/3 frames',
+}
 
 /** Files of the test steps, found at run time: a step that finds none fails. */
 const unitTests = ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'tests/{fuzz,bench,interop}/**/*.test.ts']
@@ -39,7 +43,10 @@ export const steps: readonly Step[] = [
   tool('spec', ['scripts/spec.ts', '--check']),
   tests('unit', unitTests, { cores: 2, limitSeconds: 300 }),
   { ...tool('sim', ['packages/lab/bin/sim.ts', '--seeds', '500']), cores: 2, limitSeconds: 300 },
-  { ...tests('process', ['tests/process/**/*.test.ts'], { cores: 2, limitSeconds: 900, except: captureTests }), isFull: true },
+  {
+    ...tests('process', ['tests/process/**/*.test.ts'], { cores: 2, limitSeconds: 900, except: captureTests }),
+    isFull: true,
+  },
   { ...tests('capture', captureTests, { cores: 1, limitSeconds: 300 }), isFull: true, tools: [tshark] },
   { ...tool('fuzz', ['tests/fuzz/main.ts', '--replay']), isFull: true, limitSeconds: 300 },
   {
@@ -47,7 +54,8 @@ export const steps: readonly Step[] = [
     cores: 2,
     limitSeconds: 1_800,
     isFull: true,
-    skip: (argv) => (isCi || argv.includes('--interop') ? undefined : 'needs aioquic and quic-go: runs with --interop or CI=true'),
+    skip: (argv) =>
+      isCi || argv.includes('--interop') ? undefined : 'needs aioquic and quic-go: runs with --interop or CI=true',
   },
 ]
 
@@ -66,7 +74,12 @@ function tests(name: string, patterns: readonly string[], options: TestsOptions)
   const files = globSync([...patterns], { cwd: root, exclude: (entry) => entry === 'node_modules' })
     .filter((file) => !excluded.has(file))
     .sort()
-  const flags = ['--test', `--test-reporter=${reporter}`, '--test-reporter-destination=stdout', `--test-concurrency=${options.cores}`]
+  const flags = [
+    '--test',
+    `--test-reporter=${reporter}`,
+    '--test-reporter-destination=stdout',
+    `--test-concurrency=${options.cores}`,
+  ]
   return {
     name,
     args: [...flags, ...files],
@@ -77,7 +90,10 @@ function tests(name: string, patterns: readonly string[], options: TestsOptions)
 }
 
 /** Why a step cannot run here, after trying to install what it needs. */
-export async function obstacle(step: Step, argv: readonly string[]): Promise<{ kind: 'skip' | 'fail'; reason: string } | undefined> {
+export async function obstacle(
+  step: Step,
+  argv: readonly string[],
+): Promise<{ kind: 'skip' | 'fail'; reason: string } | undefined> {
   const missing = step.needs.filter((file) => globSync(file, { cwd: root }).length === 0)
   if (missing.length > 0) return { kind: 'fail', reason: `${missing.join(', ')} is missing from this checkout` }
   const skipped = step.skip?.(argv)
