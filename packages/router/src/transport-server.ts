@@ -1,0 +1,144 @@
+/** HTTP/3 over our QUIC as the router's front: listening, one handler per request, orderly shutdown. */
+import { lookup } from 'node:dns/promises'
+import { type Http3ServerConnection, h3ErrorCodes, serveHttp3 } from '@quicether/http3'
+import { type Diagnostics, listen, openDiagnostics, type QuicConnection, type QuicListener } from '@quicether/net'
+import { toExchangeRequest, toExchangeResponse } from './http3-exchange.ts'
+import { countersOf, establishedOf } from './transport-facts.ts'
+import type { OnServerConnection, ServerListen, ServerListener, ServerListenOptions } from './ports.ts'
+import { codeOf, messageOf, UserError } from './user-error.ts'
+
+/** After the last response a client gets this long to close by itself. */
+const closeGraceMs = 200
+
+/** Throws `UserError` (`ERR_PORT_IN_USE`, `ERR_LISTEN`, `ERR_CERTIFICATE`, `ERR_RESULTS`). */
+export const listenHttp3: ServerListen = async (options, onConnection) => {
+  const address = await resolveAddress(options)
+  const diagnostics = open(options)
+  try {
+    return await serve(options, address, diagnostics, onConnection)
+  } catch (error) {
+    await diagnostics.close()
+    throw listenError(error, options)
+  }
+}
+
+async function serve(
+  options: ServerListenOptions,
+  address: string,
+  diagnostics: Diagnostics,
+  onConnection: OnServerConnection,
+): Promise<ServerListener> {
+  const serving = new Map<QuicConnection, Http3ServerConnection>()
+  const { close: closeDiagnostics, ...hooks } = diagnostics
+  const listener: QuicListener = await listen(
+    {
+      addresses: [address],
+      port: options.port,
+      identities: [
+        {
+          certificate: { pem: options.certificatePem, label: options.certificateLabel },
+          privateKey: { pem: options.privateKeyPem, label: options.privateKeyLabel },
+        },
+      ],
+      alpn: ['h3'],
+      config: { idleTimeoutUs: options.idleTimeoutMs * 1000, maxStreamsBidi: options.maxStreams },
+      ...hooks,
+    },
+    (connection) => {
+      serving.set(connection, serveConnection(connection, options, onConnection))
+      void connection.closed.then(() => serving.delete(connection))
+    },
+  )
+  return {
+    host: options.host,
+    port: listener.port,
+    async close(graceMs) {
+      for (const server of serving.values()) void server.shutdown()
+      await listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason: 'the router is shutting down' })
+      await closeDiagnostics()
+    },
+  }
+}
+
+function serveConnection(
+  connection: QuicConnection,
+  options: ServerListenOptions,
+  onConnection: OnServerConnection,
+): Http3ServerConnection {
+  const handler = onConnection({
+    remote: connection.remote,
+    remoteAddress: connection.tuple.remoteAddress,
+    established: connection.connected.then(establishedOf),
+    closed: connection.closed,
+    counters: () => countersOf(connection),
+  })
+  const authority = `${options.host}:${options.port}`
+  return serveHttp3(
+    connection,
+    async (request, response) =>
+      await handler(toExchangeRequest(request, authority), toExchangeResponse(request, response)),
+    { closeGraceMs },
+  )
+}
+
+async function resolveAddress(options: ServerListenOptions): Promise<string> {
+  try {
+    return (await lookup(options.host)).address
+  } catch (error) {
+    throw new UserError('ERR_LISTEN', {
+      what: `the host name does not resolve: ${messageOf(error)}`,
+      where: `--host ${options.host}`,
+      remedy: 'Give an address of this machine, e.g. 127.0.0.1 or ::.',
+      cause: error,
+    })
+  }
+}
+
+function open(options: ServerListenOptions): Diagnostics {
+  const { keylogFile, qlogDirectory, captureFile, onTrouble } = options
+  try {
+    return openDiagnostics({
+      keylogFile,
+      qlogDirectory,
+      captureFile,
+      application: 'QuicEther router',
+      onWarning: onTrouble,
+    })
+  } catch (error) {
+    throw diagnosticsError(error)
+  }
+}
+
+/** A key log, qlog directory or capture that cannot be opened. */
+export function diagnosticsError(error: unknown): UserError {
+  return new UserError('ERR_RESULTS', {
+    what: messageOf(error),
+    where: '--keylog, --qlog or --capture',
+    remedy: 'Name a file in a directory that exists and is writable.',
+    cause: error,
+  })
+}
+
+function listenError(error: unknown, options: ServerListenOptions): unknown {
+  if (error instanceof UserError) return error
+  const code = codeOf(error)
+  const where = `${options.host}:${options.port}`
+  if (code === 'ERR_PORT_IN_USE') {
+    return new UserError('ERR_PORT_IN_USE', {
+      what: `UDP port ${options.port} is already in use`,
+      where,
+      remedy: 'Stop what uses it, or choose another one with --port.',
+      cause: error,
+    })
+  }
+  if (!code.startsWith('ERR_')) return error
+  const isCertificate = /CERTIFICATE|KEY|CA$/u.test(code)
+  return new UserError(isCertificate ? 'ERR_CERTIFICATE' : 'ERR_LISTEN', {
+    what: messageOf(error),
+    where: isCertificate ? options.certificateLabel : where,
+    remedy: isCertificate
+      ? 'Give a fitting pair with --cert and --key, or make one with `quicether certs`.'
+      : 'Choose another address with --host or another port with --port.',
+    cause: error,
+  })
+}
