@@ -124,6 +124,7 @@ export interface Addon {
   packetNonce(iv: Uint8Array, path: number, pnLow: number, pnHigh: number): Uint8Array
   retryIntegrityTag(version: number, pseudoPacket: Uint8Array): Uint8Array
   scopeId(zone: string): number | null
+  localAddressFor(address: string, port: number): string | null
   generateCertificate(names: readonly string[], days: number, keyType: string, notBefore?: number): AddonCertificate
   readonly NativeTokenKeys: new (tokenKey: Uint8Array, resetKey: Uint8Array) => AddonTokenKeys
   readonly NativeClientContext: new (options: {

@@ -122,3 +122,8 @@ export class UdpSocket {
 export function scopeId(zone: string): number | undefined {
   return addon.scopeId(zone) ?? undefined
 }
+
+/** The address of ours that the kernel would send from to `address`; undefined without a route. Nothing is sent. */
+export function localAddressFor(address: string, port: number): string | undefined {
+  return addon.localAddressFor(address, port) ?? undefined
+}

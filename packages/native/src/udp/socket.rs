@@ -220,6 +220,15 @@ fn parse_address(address: &str, port: u16) -> Result<SocketAddr, Code> {
     })
 }
 
+/// The address that the kernel would send from to a remote one; nothing is sent. Absent when there is no route.
+#[napi]
+pub fn local_address_for(address: String, port: u16) -> Option<String> {
+    let remote = parse_address(&address, port).ok()?;
+    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, Some(Protocol::UDP)).ok()?;
+    socket.connect(&remote.into()).ok()?;
+    Some(socket.local_addr().ok()?.as_socket()?.ip().to_string())
+}
+
 /// Index of an interface given by name or number; 0 for an empty zone.
 #[napi]
 pub fn scope_id(zone: String) -> Option<u32> {

@@ -1,0 +1,109 @@
+/** One attempt to connect to one address: a socket, an engine, a handshake. */
+import { createNativeCrypto, type KeyLog, systemRandom } from '@quicether/native'
+import { type ConnectionObserver, Endpoint, type ObserverInfo, type TransportConfig } from '@quicether/transport'
+import type { DatagramTap } from './capture/tap.ts'
+import type { ClientContext } from './client-context.ts'
+import { connectError } from './close-reason.ts'
+import { QuicConnection } from './connection.ts'
+import { Driver, nowUs } from './driver.ts'
+import { type BindOptions, UdpPort } from './udp-port.ts'
+
+export interface AttemptOptions {
+  /** What to call the server in errors. */
+  readonly target: string
+  readonly context: ClientContext
+  /** IP address, an IPv6 zone allowed. */
+  readonly address: string
+  readonly port: number
+  readonly serverName: string
+  readonly alpn: readonly string[]
+  readonly local: BindOptions
+  readonly earlyData: boolean
+  readonly version?: number
+  readonly config: Partial<TransportConfig>
+  readonly keyLogs: readonly KeyLog[]
+  readonly tap?: DatagramTap
+  readonly observe?: (info: ObserverInfo) => ConnectionObserver | null
+  readonly signal: AbortSignal
+}
+
+/** How long a closed connection keeps its socket, so that the peer learns of the end; RFC 9000 §10.2 allows less. */
+const LINGER_MS = 100
+
+/** Settles when streams can be written: after the handshake, or before it with 0-RTT. */
+export async function startAttempt(options: AttemptOptions): Promise<QuicConnection> {
+  const { context, tap, observe, signal, target } = options
+  const port = new UdpPort()
+  const crypto = createNativeCrypto()
+  const removeKeyLogs = options.keyLogs.map((log) => context.addKeyLog(log))
+  const early = Promise.withResolvers<void>()
+  let connection: QuicConnection | undefined
+  const release = () => {
+    driver.close()
+    crypto.close()
+    for (const remove of removeKeyLogs) remove()
+  }
+  const driver = new Driver({
+    port,
+    tap,
+    onEvent: (event, now) => {
+      if (event.kind === 'drained') return release()
+      if (event.kind !== 'connection') return
+      if (event.event.kind === 'earlyDataReady') early.resolve()
+      connection?.handleEvent(event.event, now)
+    },
+  })
+  try {
+    const socket = port.bind(options.local)
+    const endpoint = new Endpoint({
+      crypto,
+      random: systemRandom(),
+      config: options.config,
+      onReady: driver.wake,
+      ...(observe === undefined ? {} : { observe }),
+    })
+    driver.start(endpoint, [socket.handle])
+    connection = open(endpoint, port, socket.handle, options, release)
+  } catch (error) {
+    release()
+    throw error
+  }
+  const opened = connection
+  const onAbort = () => void opened.close(0, 'the attempt was given up')
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    await Promise.race([opened.connected, early.promise])
+    return opened
+  } catch (error) {
+    const reason = opened.closeReason
+    throw reason === undefined ? error : connectError(target, reason)
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+function open(
+  endpoint: Endpoint,
+  port: UdpPort,
+  handle: number,
+  options: AttemptOptions,
+  release: () => void,
+): QuicConnection {
+  const { context, serverName, alpn, earlyData, version, address } = options
+  const server = `${serverName} ${address} ${options.port}`
+  const token = context.takeToken(server)
+  const connection = endpoint.connect(
+    {
+      tls: context.tls,
+      tuple: port.tupleTo(handle, address, options.port),
+      serverName,
+      alpn,
+      earlyData,
+      onNewToken: (fresh) => context.rememberToken(server, fresh),
+      ...(version === undefined ? {} : { version }),
+      ...(token === undefined ? {} : { token }),
+    },
+    nowUs(),
+  )
+  return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS))
+}

@@ -1,0 +1,220 @@
+/** Clients: resolving names, racing addresses, one connection. */
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import { type Identity, type KeyLog, localAddressFor, type Pem, type Trust } from '@quicether/native'
+import { QuicError, type TransportConfig } from '@quicether/transport'
+import { type AttemptOptions, startAttempt } from './attempt.ts'
+import type { DatagramTap } from './capture/tap.ts'
+import { ClientContext } from './client-context.ts'
+import type { QuicConnection } from './connection.ts'
+import { canonicalIp, formatAddress } from './ip-address.ts'
+
+export interface ConnectOptions {
+  /** Name or IP address, IPv6 zones allowed. */
+  readonly host: string
+  readonly port: number
+  readonly alpn: readonly string[]
+  /** Name to ask for and to check; `host` when absent. */
+  readonly serverName?: string
+  /** Shares trust, sessions and tokens with other connections. Replaces the five options that follow. */
+  readonly context?: ClientContext
+  /** Authorities that may sign the server's certificate, or the certificate itself. */
+  readonly ca?: readonly Pem[]
+  /** SHA-256 hashes of the server's certificate or public key, hex or base64. */
+  readonly pinned?: readonly string[]
+  /** The server's raw public keys (RFC 7250), SPKI in DER. */
+  readonly rawKeys?: readonly Uint8Array[]
+  /** Skip verification. For tests. */
+  readonly insecure?: boolean
+  readonly identity?: Identity
+  /** Local address to bind; the kernel chooses when absent. */
+  readonly localAddress?: string
+  readonly localPort?: number
+  readonly interfaceName?: string
+  /** Offer 0-RTT if `context` remembers a session; `connect` then settles as soon as streams can be written. */
+  readonly earlyData?: boolean
+  readonly version?: number
+  /** Give up on the handshake after this long. 10,000 when absent. */
+  readonly handshakeTimeoutMs?: number
+  readonly idleTimeoutMs?: number
+  readonly config?: Partial<TransportConfig>
+  readonly keyLog?: KeyLog
+  readonly tap?: DatagramTap
+  readonly observe?: AttemptOptions['observe']
+  /** Aborting before the connection is established rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+// RFC 8305 §8: Connection Attempt Delay, recommended 250 ms
+const ATTEMPT_DELAY_MS = 250
+const ADDRESSES_MAX = 8
+
+/**
+ * Connects. A name with several addresses is tried in the order of the resolver, each address a little after the one
+ * before, and the first that answers wins.
+ * @throws QuicError `ERR_RESOLVE`, `ERR_HANDSHAKE_TIMEOUT`, `ERR_TLS`, `ERR_TLS_REFUSED`, `ERR_CONNECTION_REFUSED`,
+ * `ERR_VERSION`, `ERR_CA`, `ERR_CONFIG`, …
+ */
+export async function connect(options: ConnectOptions): Promise<QuicConnection> {
+  options.signal?.throwIfAborted()
+  checkOptions(options)
+  const addresses = await resolve(options.host)
+  options.signal?.throwIfAborted()
+  const context = options.context ?? createContext(options)
+  const onEnd = options.context === undefined ? () => context.close() : () => {}
+  try {
+    return await race(options, context, addresses, onEnd)
+  } catch (error) {
+    onEnd()
+    throw error
+  }
+}
+
+async function race(
+  options: ConnectOptions,
+  context: ClientContext,
+  addresses: readonly string[],
+  onEnd: () => void,
+): Promise<QuicConnection> {
+  const abort = new AbortController()
+  const signals = options.signal === undefined ? [abort.signal] : [abort.signal, options.signal]
+  const signal = AbortSignal.any(signals)
+  const failures: Error[] = []
+  const { promise, resolve, reject } = Promise.withResolvers<QuicConnection>()
+  const onAbort = () => reject(options.signal?.reason)
+  options.signal?.addEventListener('abort', onAbort, { once: true })
+  let timer: NodeJS.Timeout | undefined
+  let next = 0
+  let winner: QuicConnection | undefined
+  const tryNext = () => {
+    clearTimeout(timer)
+    const address = addresses[next++]
+    if (address === undefined) return
+    if (next < addresses.length) timer = setTimeout(tryNext, ATTEMPT_DELAY_MS)
+    startAttempt(attemptOptions(options, context, address, signal)).then(
+      (connection) => {
+        if (winner !== undefined) return void connection.close()
+        winner = connection
+        resolve(connection)
+      },
+      (error: Error) => {
+        failures.push(error)
+        if (failures.length === addresses.length) reject(combine(options, addresses, failures))
+        else if (winner === undefined && !signal.aborted) tryNext()
+      },
+    )
+  }
+  tryNext()
+  try {
+    const connection = await promise
+    void connection.closed.then(onEnd)
+    return connection
+  } finally {
+    clearTimeout(timer)
+    options.signal?.removeEventListener('abort', onAbort)
+    abort.abort()
+  }
+}
+
+function attemptOptions(
+  options: ConnectOptions,
+  context: ClientContext,
+  address: string,
+  signal: AbortSignal,
+): AttemptOptions {
+  const { host, port, alpn, localPort = 0, interfaceName, earlyData = false, version, keyLog, tap, observe } = options
+  const isIpv6 = address.includes(':')
+  const { handshakeTimeoutMs, idleTimeoutMs } = options
+  return {
+    target: host === address ? formatAddress(address, port) : `${host} (${formatAddress(address, port)})`,
+    context,
+    address,
+    port,
+    serverName: options.serverName ?? host.replace(/%.*$/, ''),
+    alpn,
+    local: {
+      address: options.localAddress ?? (isIpv6 ? '::' : '0.0.0.0'),
+      port: localPort,
+      ...(interfaceName === undefined ? {} : { interfaceName }),
+      ...withShownAddress(options, address, port),
+    },
+    earlyData,
+    signal,
+    keyLogs: [keyLog, tap === undefined ? undefined : (line: string) => tap.keylogLine(line)].filter(
+      (log) => log !== undefined,
+    ),
+    config: {
+      ...options.config,
+      ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutUs: handshakeTimeoutMs * 1000 }),
+      ...(idleTimeoutMs === undefined ? {} : { idleTimeoutUs: idleTimeoutMs * 1000 }),
+    },
+    ...(version === undefined ? {} : { version }),
+    ...(tap === undefined ? {} : { tap }),
+    ...(observe === undefined ? {} : { observe }),
+  }
+}
+
+/** The kernel chooses our address; statistics and captures show which one it will be. */
+function withShownAddress(options: ConnectOptions, address: string, port: number): { shownAddress?: string } {
+  if (options.localAddress !== undefined) return {}
+  const shown = localAddressFor(address, port)
+  return shown === undefined ? {} : { shownAddress: canonicalIp(shown) }
+}
+
+function createContext(options: ConnectOptions): ClientContext {
+  const { identity } = options
+  return new ClientContext({ trust: trustOf(options), ...(identity === undefined ? {} : { identity }), sessionsMax: 0 })
+}
+
+function trustOf({ ca, pinned, rawKeys, insecure = false, host }: ConnectOptions): Trust {
+  const chosen: Trust[] = []
+  if (ca !== undefined) chosen.push({ kind: 'ca', ca })
+  if (pinned !== undefined) chosen.push({ kind: 'pinned', sha256: pinned })
+  if (rawKeys !== undefined) chosen.push({ kind: 'rawKeys', keys: rawKeys })
+  if (insecure) chosen.push({ kind: 'insecure' })
+  const [trust, second] = chosen
+  if (trust === undefined || second !== undefined) {
+    const message = `how to verify ${host}: give exactly one of ca, pinned, rawKeys and insecure, not ${chosen.length}`
+    throw new QuicError('ERR_TRUST', message)
+  }
+  return trust
+}
+
+function checkOptions({ host, port, alpn }: ConnectOptions): void {
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new QuicError('ERR_PORT', `cannot connect to ${host}: port ${port} is not a whole number from 1 to 65535`)
+  }
+  if (alpn.length === 0) {
+    throw new QuicError(
+      'ERR_ALPN',
+      `cannot connect to ${host}: QUIC needs an application protocol; set alpn, e.g. ["h3"]`,
+    )
+  }
+}
+
+async function resolve(host: string): Promise<readonly string[]> {
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  if (isIP(bare.replace(/%.*$/, '')) !== 0) return [canonicalIp(bare)]
+  try {
+    const found = await lookup(bare, { all: true, verbatim: true })
+    return found.slice(0, ADDRESSES_MAX).map(({ address }) => canonicalIp(address))
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new QuicError('ERR_RESOLVE', `cannot find an address of ${host}: ${reason}; check the name and the network`, {
+      cause,
+    })
+  }
+}
+
+function combine(options: ConnectOptions, addresses: readonly string[], failures: readonly Error[]): Error {
+  const [first] = failures
+  // Other addresses often only timed out: the most telling failure speaks for all.
+  const telling =
+    failures.find((error) => !(error instanceof QuicError && error.code === 'ERR_HANDSHAKE_TIMEOUT')) ?? first
+  if (telling === undefined) {
+    return new QuicError('ERR_RESOLVE', `${options.host} has no address; check the name`)
+  }
+  if (addresses.length === 1 || !(telling instanceof QuicError)) return telling
+  const message = `${telling.message} (${addresses.length} addresses tried)`
+  return new QuicError(telling.code, message, { cause: telling.cause ?? telling })
+}

@@ -1,0 +1,23 @@
+/** QUIC over real sockets: `listen`, `connect`, and what makes connections visible. */
+export type {
+  CertificateIdentity,
+  GeneratedCertificate,
+  Identity,
+  KeyLog,
+  Pem,
+  RawKeyIdentity,
+  Trust,
+} from '@quicether/native'
+export { generateCertificate, readCertificate } from '@quicether/native'
+export { QuicError } from '@quicether/transport'
+export * from './capture/index.ts'
+export { ClientContext } from './client-context.ts'
+export { describeCloseReason } from './close-reason.ts'
+export { type ConnectOptions, connect } from './connect.ts'
+export { type Handshake, QuicConnection } from './connection.ts'
+export { type Diagnostics, type DiagnosticsOptions, openDiagnostics } from './diagnostics.ts'
+export { Driver, type DriverOptions, epochOffsetUs, nowUs } from './driver.ts'
+export { canonicalIp, formatAddress } from './ip-address.ts'
+export { type ListenerCloseOptions, type ListenerStats, type ListenOptions, listen, QuicListener } from './listen.ts'
+export * from './qlog/index.ts'
+export { type BindOptions, type BoundSocket, UdpPort, type UdpPortStats } from './udp-port.ts'

@@ -1,0 +1,293 @@
+/** Servers: sockets, certificates and an engine that accepts connections. */
+import {
+  type CertificateIdentity,
+  createNativeCrypto,
+  createServerContext,
+  type Identity,
+  type KeyLog,
+  type NativeServerContext,
+  type ServerContextOptions,
+  systemRandom,
+} from '@quicether/native'
+import type {
+  AcceptOptions,
+  CloseReason,
+  Connection,
+  ConnectionObserver,
+  EndpointEvent,
+  ErrorCode,
+  Micros,
+  ObserverInfo,
+  TransportConfig,
+} from '@quicether/transport'
+import { Endpoint, QuicError } from '@quicether/transport'
+import type { DatagramTap } from './capture/tap.ts'
+import { QuicConnection } from './connection.ts'
+import { Driver } from './driver.ts'
+import { formatAddress } from './ip-address.ts'
+import { nativeCall } from './native-call.ts'
+import { type BoundSocket, UdpPort, type UdpPortStats } from './udp-port.ts'
+
+export interface ListenOptions {
+  /** Addresses of this machine. Absent: all, over IPv6 and IPv4. */
+  readonly addresses?: readonly string[]
+  /** 0 = any free port, the same one on every address. */
+  readonly port: number
+  readonly interfaceName?: string
+  /** Certificates by server name; the first one answers to unknown names. */
+  readonly identities: readonly Identity[]
+  readonly alpn: readonly string[]
+  readonly clientAuthentication?: ServerContextOptions['clientAuthentication']
+  /** Accept 0-RTT; what it carries may be replayed by an attacker against another server, not against this one. */
+  readonly earlyData?: boolean
+  /** Sessions kept for resumption; 0 = none. */
+  readonly sessionsMax?: number
+  readonly cipherSuites?: readonly string[]
+  readonly accept?: Partial<AcceptOptions>
+  readonly config?: Partial<TransportConfig>
+  /** 32 bytes each, so that tokens and resets survive a restart. Random when absent. */
+  readonly tokenKey?: Uint8Array
+  readonly resetKey?: Uint8Array
+  readonly keyLog?: KeyLog
+  readonly tap?: DatagramTap
+  readonly observe?: (info: ObserverInfo) => ConnectionObserver | null
+  /** Told of connections that ended before their handshake did; anybody can cause these, so mind the volume. */
+  readonly onHandshakeFailed?: (remote: string, reason: CloseReason) => void
+}
+
+export interface ListenerCloseOptions {
+  /** Let connections end by themselves for so long; meanwhile new ones are refused. 0 when absent. */
+  readonly graceMs?: number
+  readonly code?: ErrorCode
+  readonly reason?: string
+}
+
+export interface ListenerStats extends UdpPortStats {
+  readonly connections: number
+  readonly accepted: number
+  readonly retries: number
+  readonly versionNegotiations: number
+  readonly resets: number
+  readonly refused: number
+}
+
+/** How long closing waits for peers to stop sending; RFC 9000 §10.2 allows to end earlier. */
+const LINGER_MS = 100
+const SAME_PORT_ATTEMPTS = 16
+/** Addresses that stand for all; a machine may have one family only. */
+const ALL_ADDRESSES = ['::', '0.0.0.0'] as const
+
+/** Made by `listen`. */
+export class QuicListener implements AsyncDisposable {
+  readonly #endpoint: Endpoint
+  readonly #driver: Driver
+  readonly #port: UdpPort
+  readonly #tls: NativeServerContext
+  readonly #sockets: readonly BoundSocket[]
+  readonly #onConnection: (connection: QuicConnection) => void
+  readonly #onHandshakeFailed: ListenOptions['onHandshakeFailed']
+  readonly #onClosed: () => void
+  readonly #connections: Map<Connection, QuicConnection> = new Map()
+  #accepted = 0
+  #isClosing = false
+  #closed: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: ListenOptions, onConnection: (connection: QuicConnection) => void) {
+    this.#onConnection = onConnection
+    this.#onHandshakeFailed = options.onHandshakeFailed
+    this.#tls = createTls(options)
+    this.#port = new UdpPort()
+    try {
+      const crypto = createNativeCrypto({
+        ...(options.tokenKey === undefined ? {} : { tokenKey: options.tokenKey }),
+        ...(options.resetKey === undefined ? {} : { resetKey: options.resetKey }),
+      })
+      this.#onClosed = () => crypto.close()
+      this.#sockets = bindAll(this.#port, options)
+      this.#driver = new Driver({
+        port: this.#port,
+        tap: options.tap,
+        onEvent: (event, nowUs) => this.#onEvent(event, nowUs),
+      })
+      this.#endpoint = new Endpoint({
+        crypto,
+        random: systemRandom(),
+        server: { tls: this.#tls, ...options.accept },
+        onReady: this.#driver.wake,
+        ...(options.config === undefined ? {} : { config: options.config }),
+        ...(options.observe === undefined ? {} : { observe: options.observe }),
+      })
+      this.#driver.start(
+        this.#endpoint,
+        this.#sockets.map((socket) => socket.handle),
+      )
+    } catch (error) {
+      this.#port.close()
+      this.#tls.close()
+      throw error
+    }
+  }
+
+  /** The port, the same on all addresses. */
+  get port(): number {
+    return this.#sockets[0]?.port ?? 0
+  }
+
+  get addresses(): readonly { readonly address: string; readonly port: number }[] {
+    return this.#sockets.map(({ address, port }) => ({ address, port }))
+  }
+
+  /** First address as `address:port`. */
+  address(): string {
+    const socket = this.#sockets[0]
+    return socket === undefined ? '' : formatAddress(socket.address, socket.port)
+  }
+
+  get connections(): IterableIterator<QuicConnection> {
+    return this.#connections.values()
+  }
+
+  stats(): ListenerStats {
+    const { retries, versionNegotiations, resets, refused } = this.#endpoint.stats
+    const connections = this.#connections.size
+    return { ...this.#port.stats, connections, accepted: this.#accepted, retries, versionNegotiations, resets, refused }
+  }
+
+  /**
+   * New connections get these certificates; running ones keep theirs.
+   * @throws QuicError naming the file at fault; the old certificates then stay.
+   */
+  replaceIdentities(identities: readonly CertificateIdentity[]): void {
+    nativeCall(() => this.#tls.replaceIdentities(identities))
+  }
+
+  /** Refuses new connections, waits at most `graceMs`, closes the others and then the sockets. Never rejects. */
+  close(options: ListenerCloseOptions = {}): Promise<void> {
+    this.#closed ??= this.#close(options)
+    return this.#closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close({ graceMs = 0, code = 0, reason = '' }: ListenerCloseOptions): Promise<void> {
+    this.#isClosing = true
+    await this.#empty(graceMs)
+    this.#endpoint.closeAll(code, reason)
+    this.#driver.wake()
+    if (this.#endpoint.connectionCount > 0) await new Promise((resolve) => setTimeout(resolve, LINGER_MS))
+    this.#driver.close()
+    this.#tls.close()
+    this.#onClosed()
+  }
+
+  #empty(graceMs: number): Promise<void> {
+    if (graceMs <= 0 || this.#connections.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  #onEvent(event: EndpointEvent, nowUs: Micros): void {
+    if (event.kind === 'drained') return
+    const { connection } = event
+    if (event.kind === 'incoming') {
+      if (this.#isClosing) connection.failWith('CONNECTION_REFUSED', 'the server is shutting down', nowUs)
+      return
+    }
+    const known = this.#connections.get(connection)
+    if (known !== undefined) return known.handleEvent(event.event, nowUs)
+    // A connection is shown once its client has proved to speak TLS; those that fail before are only counted.
+    if (event.event.kind === 'closed') {
+      const { remoteAddress, remotePort } = connection.path.tuple
+      this.#onHandshakeFailed?.(formatAddress(remoteAddress, remotePort), event.event.reason)
+      return
+    }
+    const fresh = new QuicConnection(connection, () => this.#forget(connection))
+    this.#connections.set(connection, fresh)
+    this.#accepted++
+    try {
+      this.#onConnection(fresh)
+    } catch (error) {
+      void fresh.close(0, 'the application failed')
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+    fresh.handleEvent(event.event, nowUs)
+  }
+
+  #forget(connection: Connection): void {
+    this.#connections.delete(connection)
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+}
+
+/**
+ * Serves QUIC. `onConnection` is called before any event of the connection is delivered.
+ * @throws QuicError `ERR_PORT_IN_USE`, `ERR_ADDRESS`, `ERR_CERTIFICATE…`, `ERR_KEY_MISMATCH`, `ERR_CONFIG`, …
+ */
+export async function listen(
+  options: ListenOptions,
+  onConnection: (connection: QuicConnection) => void,
+): Promise<QuicListener> {
+  return new QuicListener(options, onConnection)
+}
+
+function createTls(options: ListenOptions): NativeServerContext {
+  const { identities, alpn, clientAuthentication, earlyData, sessionsMax, cipherSuites, keyLog, tap } = options
+  if (alpn.length === 0) {
+    throw new QuicError('ERR_ALPN', 'a server needs at least one application protocol; set alpn, e.g. ["h3"]')
+  }
+  const logs = [keyLog, tap === undefined ? undefined : (line: string) => tap.keylogLine(line)].filter(
+    (log) => log !== undefined,
+  )
+  return nativeCall(() =>
+    createServerContext({
+      identities,
+      alpn,
+      ...(clientAuthentication === undefined ? {} : { clientAuthentication }),
+      ...(earlyData === undefined ? {} : { earlyData }),
+      ...(sessionsMax === undefined ? {} : { sessionsMax }),
+      ...(cipherSuites === undefined ? {} : { cipherSuites }),
+      ...(logs.length === 0 ? {} : { keyLog: (line) => logs.forEach((log) => void log(line)) }),
+    }),
+  )
+}
+
+function bindAll(port: UdpPort, options: ListenOptions): readonly BoundSocket[] {
+  const { addresses = ALL_ADDRESSES, interfaceName } = options
+  if (addresses.length === 0) throw new QuicError('ERR_ADDRESS', 'no address to listen on; leave addresses out for all')
+  const common = { isPinned: true, ...(interfaceName === undefined ? {} : { interfaceName }) }
+  const isAny = options.addresses === undefined
+  for (let attempt = 1; ; attempt++) {
+    const bound: BoundSocket[] = []
+    try {
+      for (const address of addresses) {
+        // Port 0: the first socket finds a port, the others must have the same one.
+        const wanted = options.port === 0 ? (bound[0]?.port ?? 0) : options.port
+        try {
+          bound.push(port.bind({ address, port: wanted, ...common }))
+        } catch (error) {
+          if (!isAny || !isMissingFamily(error) || (bound.length === 0 && address === addresses.at(-1))) throw error
+        }
+      }
+      return bound
+    } catch (error) {
+      for (const socket of bound) port.unbind(socket.handle)
+      const isRace = options.port === 0 && error instanceof QuicError && error.code === 'ERR_PORT_IN_USE'
+      if (!isRace || attempt >= SAME_PORT_ATTEMPTS) throw error
+    }
+  }
+}
+
+/** Machines without IPv6 (or IPv4) serve the family they have. */
+function isMissingFamily(error: unknown): boolean {
+  return error instanceof QuicError && error.code === 'ERR_ADDRESS'
+}
