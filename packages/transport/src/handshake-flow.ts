@@ -119,7 +119,9 @@ export class HandshakeFlow {
   /** Keys to try on a server's Initial in another version we offered (RFC 9368 §2.3); undefined when not acceptable. */
   candidateKeys(version: number): KeyPair | undefined {
     const core = this.#core
-    if (core.isServer || this.hasPeer || !core.config.versions.includes(version)) return undefined
+    if (core.isServer || !core.config.versions.includes(version)) return undefined
+    // A server may acknowledge the first pieces of a long ClientHello in the original version, before it can choose.
+    if (core.hasHandshakeKeys || core.version !== this.originalVersion) return undefined
     return core.crypto.initialKeys(version, this.#initialDcid, 'client')
   }
 
