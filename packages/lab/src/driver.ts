@@ -151,12 +151,20 @@ export class EndpointDriver<Event> {
       this.#batch.count = 0
       this.#filledBytes = 0
     }
+    const { trains } = this.stats
+    let timeouts = 0
+    let events = 0
     for (let rounds = 0; ; rounds++) {
-      if (rounds > ROUNDS_MAX)
-        throw new Error(`the endpoint of ${this.host.name} spins: ${ROUNDS_MAX} rounds without rest`)
+      if (rounds > ROUNDS_MAX) {
+        const sent = this.stats.trains - trains
+        throw new Error(
+          `the endpoint of ${this.host.name} spins at ${nowUs} us: ${timeouts} timeouts, ${sent} trains, ${events} events, next timeout ${endpoint.pollTimeout()}`,
+        )
+      }
       let isIdle = true
       if (endpoint.pollTimeout() <= nowUs) {
         endpoint.handleTimeout(nowUs)
+        timeouts++
         isIdle = false
       }
       while (endpoint.pollTransmit(this.#out, nowUs)) {
@@ -165,6 +173,7 @@ export class EndpointDriver<Event> {
       }
       for (let event = endpoint.pollEvent(); event !== undefined; event = endpoint.pollEvent()) {
         this.#onEvent(event, nowUs)
+        events++
         isIdle = false
       }
       if (isIdle) break

@@ -5,6 +5,7 @@ import { AmplificationChecker, InitialSizeChecker } from './checkers.ts'
 import { type ConnectionApp, describeClose } from './connection-app.ts'
 import { FaultSwarm } from './faults.ts'
 import type { Host, NetworkInterface } from './host.ts'
+import { packetLog } from './packet-log.ts'
 import { fakePartyCrypto, Party, type PartyCryptoFactory } from './parties.ts'
 import { type ClientPlan, drawPlan, type SimPlan } from './sim-plan.ts'
 import { SafetyError } from './transfers.ts'
@@ -13,7 +14,7 @@ import { World } from './world.ts'
 export interface SimOptions {
   /** Replaces the toy cryptography; the run is then not repeatable byte for byte. */
   readonly createCrypto?: PartyCryptoFactory
-  /** Keeps the engine's own notes in the timeline (slower). */
+  /** Writes every packet into the timeline (slower). */
   readonly isVerbose?: boolean
 }
 
@@ -322,7 +323,7 @@ class Simulation {
 
   #observer(owner: string): ConnectionObserver | null {
     const world = this.#world
-    const isVerbose = this.#options.isVerbose === true
+    if (this.#options.isVerbose === true) return packetLog(world, owner)
     const ignore = (): void => {}
     return {
       connectionStarted: ignore,
@@ -332,16 +333,15 @@ class Simulation {
       packetLost: ignore,
       metricsUpdated: ignore,
       event: (name, data) => {
-        if (isVerbose || name === 'internal_error') world.note(owner, `${name} ${JSON.stringify(data)}`)
+        if (name === 'internal_error') world.note(owner, `${name} ${JSON.stringify(data)}`)
       },
     }
   }
 
   report(failure: string | undefined): SimReport {
     const world = this.#world
-    const states = [...this.#clients.flatMap(({ apps }) => apps), ...this.#serverApps]
-      .map((app) => app.describe())
-      .join('\n')
+    const apps = [...this.#clients.flatMap((side) => side.apps), ...this.#serverApps]
+    const states = apps.map((app) => `${app.describe()}\n    ${figures(app.connection)}`).join('\n')
     const isVerbose = this.#options.isVerbose === true
     return {
       seed: this.#seed,
@@ -365,6 +365,11 @@ class Simulation {
 function isSettled(app: ConnectionApp): boolean {
   app.sweep()
   return app.closed !== undefined || (app.isConnected && app.isIdle)
+}
+
+/** The engine's own figures, for people who look for the reason of a failure. */
+function figures(connection: Connection): string {
+  return JSON.stringify({ ...connection.stats(), paths: connection.paths() }, undefined, 1).replaceAll(/\s+/g, ' ')
 }
 
 /** Figures that must never be, whatever happened on the wire. */
