@@ -179,6 +179,11 @@ export class StreamApp {
   onReset(code: number): void {
     if (this.#receiveEnding !== 'open') return
     if (code !== AppCode.Reset && code !== AppCode.Stop) throw this.#wrong(`reset with code ${code}, which nobody sent`)
+    // The engine keeps the stream until its application has taken note by reading.
+    const status = this.#connection.read(this.id, () => {
+      throw this.#wrong('data after a reset')
+    })
+    if (status !== 'reset') throw this.#wrong(`read says ${status} after a reset`)
     this.#onReset()
   }
 
