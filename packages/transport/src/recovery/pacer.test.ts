@@ -131,3 +131,25 @@ test('over any span no more than one burst plus rate times span is released', ()
     { numRuns: 60 },
   )
 })
+
+test('when the pacer says that bytes may leave now, they may: a fraction of a byte never makes a driver spin', () => {
+  fc.assert(
+    fc.property(
+      fc.double({ min: 1_000, max: 1e9, noNaN: true }),
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 100_000 }), fc.integer({ min: 1, max: 1_452 })), { minLength: 1, maxLength: 50 }),
+      (rate, steps) => {
+        const pacer = new Pacer(MTU)
+        let nowUs = 0
+        for (const [pauseUs, bytes] of steps) {
+          nowUs += pauseUs
+          if (pacer.budgetBytes(nowUs, rate, MEGABYTE) > 0) pacer.onSent(bytes, nowUs)
+          const nextUs = pacer.nextSendUs(nowUs, rate, MEGABYTE)
+          assert.ok(nextUs > nowUs || pacer.budgetBytes(nowUs, rate, MEGABYTE) > 0)
+          nowUs = nextUs
+          assert.ok(pacer.budgetBytes(nowUs, rate, MEGABYTE) > 0 || pacer.nextSendUs(nowUs, rate, MEGABYTE) > nowUs)
+        }
+      },
+    ),
+    { numRuns: 300 },
+  )
+})

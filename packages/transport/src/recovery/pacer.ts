@@ -56,7 +56,9 @@ export class Pacer {
     if (rateBytesPerSecond <= 0 || this.#isReleasing) return nowUs
     this.#refill(nowUs, rateBytesPerSecond, windowBytes)
     const missingBytes = this.#trainBytes(rateBytesPerSecond, windowBytes) - this.#tokenBytes
-    return missingBytes <= 0 ? nowUs : Math.ceil(nowUs + (missingBytes * 1e6) / rateBytesPerSecond)
+    if (missingBytes <= 0) return nowUs
+    // A missing fraction of a byte must not round to "now": `budgetBytes` would still say 0, and the driver would spin.
+    return Math.max(nowUs + 1, Math.ceil(nowUs + (missingBytes * 1e6) / rateBytesPerSecond))
   }
 
   onMtuChanged(mtuBytes: number): void {
