@@ -1,17 +1,35 @@
-/** QuicEther as a peer of the interop runner: an HTTP/3 client or server told what to do by one JSON argument. */
+/** QuicEther as a peer of the interop runner: an HTTP/3 client or server told what to do by a JSON file. */
 import { createHash } from 'node:crypto'
-import { appendFileSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { Http3Client, type ServerRequest, type ServerResponse, serveHttp3 } from '@quicether/http3'
-import type { Http3Connection } from '../../packages/http3/src/connection.ts'
-import { createClientContext, createNativeCrypto, createServerContext, systemRandom } from '@quicether/native'
-import { QlogDirectory } from '../../packages/net/src/qlog/index.ts'
-import { type CloseReason, type Connection, type ConnectionEvent, Endpoint, type TransportConfig } from '@quicether/transport'
+import { createNativeCrypto, systemRandom } from '@quicether/native'
+import {
+  ClientContext,
+  connect,
+  type Diagnostics,
+  Driver,
+  listen,
+  nowUs,
+  openDiagnostics,
+  QuicConnection,
+  type QuicListener,
+  UdpPort,
+} from '@quicether/net'
+import { Endpoint, Level, type TransportConfig } from '@quicether/transport'
 import { bodyChunks } from './body.ts'
-import { DgramDriver } from './ours-driver.ts'
-import type { CipherName, ClientSpec, ConnectionSpec, RequestSpec, ResponseFacts, ServerSpec, VersionName } from './spec.ts'
+import type {
+  CipherName,
+  ClientSpec,
+  ConnectionSpec,
+  RequestSpec,
+  ResponseFacts,
+  ServerSpec,
+  VersionName,
+} from './spec.ts'
 
 const H3_NO_ERROR = 0x100
 const TEXT_BYTES_MAX = 4096
+const LINGER_MS = 100
 
 function report(event: string, facts: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify({ event, ...facts })}\n`)
@@ -41,69 +59,50 @@ function configOf(spec: ClientSpec | ServerSpec): Partial<TransportConfig> {
   }
 }
 
-/** Facts of one connection, kept while it lives: after its end the engine has forgotten them. */
-class Link implements Http3Connection {
-  readonly transport: Connection
-  onEvent: ((event: ConnectionEvent) => void) | null = null
-  readonly closed: Promise<CloseReason>
-  readonly connected: Promise<void>
-  readonly confirmed: Promise<void>
-  readonly facts = {
-    version: 0,
-    alpn: '' as string | null,
-    resumed: false,
-    earlyData: false,
-    handshakeComplete: false,
-    cipher: null as string | null,
-    closed: null as { code: number | null; reason: string } | null,
-  }
-  readonly #driver: DgramDriver
-  readonly #closed = Promise.withResolvers<CloseReason>()
-  readonly #connected = Promise.withResolvers<void>()
-  readonly #confirmed = Promise.withResolvers<void>()
+type Spec = ClientSpec | ServerSpec
 
-  constructor(connection: Connection, driver: DgramDriver) {
-    this.transport = connection
-    this.#driver = driver
-    this.closed = this.#closed.promise
-    this.connected = this.#connected.promise
-    this.confirmed = this.#confirmed.promise
-    this.#connected.promise.catch(() => undefined)
-    this.#confirmed.promise.catch(() => undefined)
-    driver.handlers.set(connection, (event) => this.#onEngineEvent(event))
-  }
+function cipherSuitesOf(spec: Spec): { cipherSuites?: string[] } {
+  return spec.cipher === undefined ? {} : { cipherSuites: [cipherNames[spec.cipher]] }
+}
 
-  close(code: number, reason: string): Promise<CloseReason> {
-    this.transport.close(code, reason)
-    return this.closed
-  }
+function diagnosticsOf(spec: Spec): Diagnostics {
+  return openDiagnostics({
+    keylogFile: spec.keylogFile,
+    qlogDirectory: spec.qlogDir,
+    onWarning: (text) => process.stderr.write(`${text}\n`),
+  })
+}
 
-  #onEngineEvent(event: ConnectionEvent): void {
-    if (event.kind === 'connected') this.#onConnected(event)
-    if (event.kind === 'confirmed') this.#confirmed.resolve()
-    if (event.kind === 'closed') {
-      const { reason } = event
-      const error = new Error(`connection closed: ${JSON.stringify(reason)}`)
-      this.facts.closed = 'code' in reason ? { code: reason.code, reason: reason.reason } : { code: null, reason: reason.kind }
-      this.#connected.reject(error)
-      this.#confirmed.reject(error)
-      this.#closed.resolve(reason)
-    }
-    this.onEvent?.(event)
-    this.#driver.schedule()
-  }
+const pemOf = (file: string): { pem: string; label: string } => ({ pem: readFileSync(file, 'utf8'), label: file })
 
-  #onConnected(event: ConnectionEvent & { kind: 'connected' }): void {
-    const { core } = this.transport
-    Object.assign(this.facts, {
-      version: core.version,
-      alpn: event.alpn,
-      resumed: event.resumed,
-      earlyData: event.earlyData === 'accepted',
-      handshakeComplete: true,
-      cipher: core.crypto.keyLimits(core.keys.tx(3)).cipherSuite,
+/** Facts of a connection, read while it lives: after its end the engine has wiped its keys. */
+class Facts {
+  version = 0
+  alpn: string | null = null
+  resumed = false
+  earlyData = false
+  handshakeComplete = false
+  cipher: string | null = null
+  closed: { code: number | null; reason: string } | null = null
+
+  constructor(connection: QuicConnection) {
+    connection.connected.then(
+      ({ alpn, resumed, earlyData }) => {
+        const { core } = connection.engine
+        this.version = core.version
+        this.alpn = alpn
+        this.resumed = resumed
+        this.earlyData = earlyData === 'accepted'
+        this.handshakeComplete = true
+        const key = core.keys.tx(Level.OneRtt)
+        if (!connection.isClosed) this.cipher = core.crypto.keyLimits(key).cipherSuite
+      },
+      () => undefined, // `closed` says why
+    )
+    void connection.closed.then((reason) => {
+      this.closed =
+        'code' in reason ? { code: reason.code, reason: reason.reason } : { code: null, reason: reason.kind }
     })
-    this.#connected.resolve()
   }
 }
 
@@ -124,86 +123,80 @@ class Trigger {
   }
 }
 
-function* counted(chunks: Iterable<Uint8Array>, trigger: Trigger): Generator<Uint8Array> {
+function* counted(chunks: Iterable<Uint8Array>, triggers: readonly Trigger[]): Generator<Uint8Array> {
   for (const chunk of chunks) {
-    trigger.count(chunk.length)
+    for (const trigger of triggers) trigger.count(chunk.length)
     yield chunk
   }
 }
 
-function qlogOf(spec: ClientSpec | ServerSpec): QlogDirectory {
-  const epochOffsetUs = Math.floor(performance.timeOrigin * 1000)
-  return new QlogDirectory({ path: spec.qlogDir, epochOffsetUs, onWarning: (text) => process.stderr.write(`${text}\n`) })
-}
+// ---- server
 
-function secretsOf(spec: ClientSpec | ServerSpec): { cipherSuites?: string[]; keyLog: (line: string) => void } {
-  const cipher = spec.cipher === undefined ? {} : { cipherSuites: [cipherNames[spec.cipher]] }
-  return { ...cipher, keyLog: (line) => appendFileSync(spec.keylogFile, `${line}\n`) }
+interface RequestRecord {
+  readonly path: string
+  readonly early: boolean
+  bytes: number
 }
 
 async function serve(spec: ServerSpec): Promise<void> {
-  const driver = new DgramDriver()
-  const socket = await driver.bind(spec.host, spec.port)
-  const qlog = qlogOf(spec)
-  const pem = (file: string): { pem: string; label: string } => ({ pem: readFileSync(file, 'utf8'), label: file })
-  const tls = createServerContext({
-    identities: [{ certificate: pem(spec.certificate), privateKey: pem(spec.privateKey) }],
-    alpn: ['h3'],
-    earlyData: true,
-    ...secretsOf(spec),
-  })
-  driver.endpoint = new Endpoint({
-    crypto: createNativeCrypto(),
-    random: systemRandom(),
-    config: configOf(spec),
-    server: { tls, retry: spec.retry ? 'always' : 'never' },
-    observe: () => qlog.observe() ?? null,
-    onReady: () => driver.schedule(),
-  })
-  const links = new Set<{ readonly link: Link; readonly reportOnce: () => void }>()
-  driver.onIncoming = (connection) => {
-    const link = new Link(connection, driver)
-    const requests: { path: string; early: boolean; bytes: number }[] = []
-    const trigger = new Trigger(spec.keyUpdateAfterBytes, () => connection.updateKeys())
-    let isReported = false
-    const entry = {
-      link,
-      reportOnce: () => {
-        if (!isReported) report('connection', { requests, ...link.facts })
-        isReported = true
-      },
-    }
-    links.add(entry)
-    serveHttp3(link, (request, response) => answer(link, requests, trigger, request, response), {
-      onError: (error) => process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`),
-    })
-    void link.closed.then(() => entry.reportOnce())
+  const diagnostics = diagnosticsOf(spec)
+  const pendingReports = new Set<() => void>()
+  const listener = await listen(
+    {
+      addresses: [spec.host],
+      port: spec.port,
+      identities: [{ certificate: pemOf(spec.certificate), privateKey: pemOf(spec.privateKey) }],
+      alpn: ['h3'],
+      earlyData: true,
+      accept: { retry: spec.retry ? 'always' : 'never' },
+      config: configOf(spec),
+      ...cipherSuitesOf(spec),
+      ...diagnosticsFields(diagnostics),
+    },
+    (connection) => serveConnection(spec, connection, pendingReports),
+  )
+  report('listening', { port: listener.port })
+  process.once('SIGTERM', () => void stopServing(listener, diagnostics, pendingReports))
+}
+
+function diagnosticsFields({ keyLog, observe }: Diagnostics): Pick<Diagnostics, 'keyLog' | 'observe'> {
+  return { ...(keyLog === undefined ? {} : { keyLog }), ...(observe === undefined ? {} : { observe }) }
+}
+
+function serveConnection(spec: ServerSpec, connection: QuicConnection, pendingReports: Set<() => void>): void {
+  const facts = new Facts(connection)
+  const requests: RequestRecord[] = []
+  const trigger = new Trigger(spec.keyUpdateAfterBytes, () => connection.engine.updateKeys())
+  const reportOnce = (): void => {
+    if (pendingReports.delete(reportOnce)) report('connection', { requests, ...facts })
   }
-  report('listening', { port: driver.port(socket) })
-  process.once('SIGTERM', () => void stopServing(driver, qlog, links))
+  pendingReports.add(reportOnce)
+  serveHttp3(connection, (request, response) => answer(facts, requests, trigger, request, response), {
+    onError: (error) => process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`),
+  })
+  void connection.closed.then(reportOnce)
 }
 
 async function stopServing(
-  driver: DgramDriver,
-  qlog: QlogDirectory,
-  links: ReadonlySet<{ readonly link: Link; readonly reportOnce: () => void }>,
+  listener: QuicListener,
+  diagnostics: Diagnostics,
+  pendingReports: ReadonlySet<() => void>,
 ): Promise<void> {
-  driver.endpoint.closeAll(H3_NO_ERROR, '')
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  for (const { reportOnce } of links) reportOnce()
-  await qlog.close()
+  await listener.close({ code: H3_NO_ERROR })
+  for (const reportOnce of pendingReports) reportOnce()
+  await diagnostics.close()
   process.exit(0)
 }
 
 async function answer(
-  link: Link,
-  requests: { path: string; early: boolean; bytes: number }[],
+  facts: Facts,
+  requests: RequestRecord[],
   trigger: Trigger,
   request: ServerRequest,
   response: ServerResponse,
 ): Promise<void> {
   const path = request.path ?? ''
-  const record = { path, early: !link.facts.handshakeComplete, bytes: 0 }
+  const record: RequestRecord = { path, early: !facts.handshakeComplete, bytes: 0 }
   requests.push(record)
   if (path.startsWith('/bytes/')) {
     const size = Number(path.split('/')[2])
@@ -211,7 +204,7 @@ async function answer(
       ['content-length', String(size)],
       ['x-served-by', 'quicether'],
     ] as const
-    return response.send(200, headers, counted(bodyChunks(size), trigger))
+    return response.send(200, headers, counted(bodyChunks(size), [trigger]))
   }
   if (path === '/echo') {
     response.writeHead(200)
@@ -232,10 +225,18 @@ async function answer(
   return response.send(200, [['content-type', 'application/json']], text)
 }
 
-async function fetchOnce(client: Http3Client, spec: ClientSpec, request: RequestSpec, trigger: Trigger): Promise<ResponseFacts> {
+// ---- client
+
+async function fetchOnce(
+  client: Http3Client,
+  spec: ClientSpec,
+  request: RequestSpec,
+  triggers: readonly Trigger[],
+): Promise<ResponseFacts> {
   const { method, path, base64, size = 0 } = request
-  const body = base64 !== undefined ? Buffer.from(base64, 'base64') : size > 0 ? counted(bodyChunks(size), trigger) : null
-  const headers: [string, string][] = [['user-agent', 'quicether-interop'], ...(request.headers ?? []).map(([n, v]): [string, string] => [n, v])]
+  const literal = base64 === undefined ? undefined : Buffer.from(base64, 'base64')
+  const body = literal ?? (size > 0 ? counted(bodyChunks(size), triggers) : null)
+  const headers: (readonly [string, string])[] = [['user-agent', 'quicether-interop'], ...(request.headers ?? [])]
   const response = await client.request({ method, authority: spec.serverName, path, headers, body })
   const hash = createHash('sha256')
   const head: Uint8Array[] = []
@@ -244,103 +245,139 @@ async function fetchOnce(client: Http3Client, spec: ClientSpec, request: Request
     bytes += chunk.length
     hash.update(chunk)
     if (bytes <= TEXT_BYTES_MAX) head.push(chunk)
-    trigger.count(chunk.length)
+    for (const trigger of triggers) trigger.count(chunk.length)
   }
   const text = bytes <= TEXT_BYTES_MAX ? Buffer.concat(head).toString() : null
   return { path, status: response.status, bytes, sha256: hash.digest('hex'), text }
 }
 
-interface ClientParts {
-  readonly spec: ClientSpec
-  readonly tls: ReturnType<typeof createClientContext>
-  readonly driver: DgramDriver
-  token: Uint8Array | undefined
+/** A client connection and, where it was asked for, the means to move it to a new local port. */
+interface Opened {
+  readonly connection: QuicConnection
+  readonly move: () => void
 }
 
-async function connectOnce(parts: ClientParts, plan: ConnectionSpec): Promise<Record<string, unknown>> {
-  const { spec, tls, driver } = parts
-  const socket = await driver.bind(spec.bindHost, 0)
-  const began = performance.now()
-  const connection = driver.endpoint.connect(
-    {
-      tls,
-      tuple: driver.tuple(socket, spec.host, spec.port),
-      serverName: spec.serverName,
-      alpn: ['h3'],
-      earlyData: plan.earlyData ?? false,
-      version: versionNumbers[spec.firstVersion ?? spec.versions[0] ?? '1'],
-      ...(parts.token === undefined ? {} : { token: parts.token }),
-      onNewToken: (token) => {
-        parts.token = token
-      },
-    },
-    driver.nowUs(),
-  )
-  const link = new Link(connection, driver)
-  const client = new Http3Client(link)
-  driver.schedule()
-  if (plan.earlyData !== true) await link.connected
-  const handshakeMs = performance.now() - began
-  const keyTrigger = new Trigger(plan.keyUpdateAfterBytes, () => connection.updateKeys())
-  const moveTrigger = new Trigger(plan.migrateAfterBytes, () => void migrate(parts, connection))
-  const both = new Trigger(undefined, () => undefined)
-  both.count = (bytes) => {
-    keyTrigger.count(bytes)
-    moveTrigger.count(bytes)
+function open(
+  spec: ClientSpec,
+  plan: ConnectionSpec,
+  context: ClientContext,
+  diagnostics: Diagnostics,
+): Promise<Opened> | Opened {
+  const version = versionNumbers[spec.firstVersion ?? spec.versions[0] ?? '1']
+  const earlyData = plan.earlyData ?? false
+  if (plan.migrateAfterBytes !== undefined) return openMovable(spec, version, context, diagnostics)
+  const options = {
+    host: spec.host,
+    port: spec.port,
+    serverName: spec.serverName,
+    alpn: ['h3'],
+    context,
+    localAddress: spec.bindHost,
+    version,
+    earlyData,
+    config: configOf(spec),
+    ...diagnosticsFields(diagnostics),
   }
-  const failed = link.closed.then((reason) => Promise.reject(new Error(`connection closed: ${JSON.stringify(reason)}`)))
-  failed.catch(() => undefined)
-  const all = Promise.all(plan.requests.map((request) => fetchOnce(client, spec, request, both)))
-  const responses = await Promise.race([all, failed])
-  await Promise.race([link.confirmed, failed])
-  // Session tickets come with or after the confirmation: one more small request gives them a round trip.
-  await Promise.race([fetchOnce(client, spec, { method: 'GET', path: '/bytes/1' }, both), failed])
-  const { migrations } = connection.stats()
-  const facts = { ...link.facts, closed: null }
-  await link.close(H3_NO_ERROR, '')
-  return { responses, migrations, handshakeMs, ...facts }
+  return connect(options).then((connection) => ({ connection, move: () => undefined }))
 }
 
-async function migrate({ driver, spec }: ClientParts, connection: Connection): Promise<void> {
-  const socket = await driver.bind(spec.bindHost, 0)
-  connection.migrate(driver.tuple(socket, spec.host, spec.port), driver.nowUs())
-  driver.schedule()
-}
-
-async function runClient(spec: ClientSpec): Promise<void> {
-  const driver = new DgramDriver()
-  const qlog = qlogOf(spec)
-  const tls = createClientContext({
-    trust: { kind: 'ca', ca: [{ pem: readFileSync(spec.ca, 'utf8'), label: spec.ca }] },
-    ...secretsOf(spec),
+/** From the parts of `connect`, since the client must bind a second socket to move to. */
+function openMovable(spec: ClientSpec, version: number, context: ClientContext, diagnostics: Diagnostics): Opened {
+  const port = new UdpPort()
+  const local = { address: spec.bindHost, port: 0 }
+  let connection: QuicConnection | undefined
+  const driver: Driver = new Driver({
+    port,
+    onEvent: (event, now) => {
+      if (event.kind === 'connection') connection?.handleEvent(event.event, now)
+    },
   })
-  driver.endpoint = new Endpoint({
+  const endpoint = new Endpoint({
     crypto: createNativeCrypto(),
     random: systemRandom(),
     config: configOf(spec),
-    observe: () => qlog.observe() ?? null,
-    onReady: () => driver.schedule(),
+    onReady: driver.wake,
+    ...(diagnostics.observe === undefined ? {} : { observe: diagnostics.observe }),
   })
-  const parts: ClientParts = { spec, tls, driver, token: undefined }
+  const first = port.bind(local)
+  driver.start(endpoint, [first.handle])
+  const { keyLog } = diagnostics
+  if (keyLog !== undefined) context.addKeyLog(keyLog)
+  const tuple = port.tupleTo(first.handle, spec.host, spec.port)
+  const engine = endpoint.connect(
+    { tls: context.tls, tuple, serverName: spec.serverName, alpn: ['h3'], version },
+    nowUs(),
+  )
+  connection = new QuicConnection(engine, () => void setTimeout(() => driver.close(), LINGER_MS))
+  const move = (): void => {
+    const second = port.bind(local)
+    driver.watch(second.handle)
+    if (!engine.migrate(port.tupleTo(second.handle, spec.host, spec.port), nowUs())) {
+      process.stderr.write('the engine refused to migrate\n')
+    }
+  }
+  return { connection, move }
+}
+
+async function connectOnce(
+  spec: ClientSpec,
+  plan: ConnectionSpec,
+  context: ClientContext,
+  diagnostics: Diagnostics,
+): Promise<Record<string, unknown>> {
+  const began = performance.now()
+  const { connection, move } = await open(spec, plan, context, diagnostics)
+  const facts = new Facts(connection)
+  const client = new Http3Client(connection)
+  const ended = connection.closed.then((reason) =>
+    Promise.reject(new Error(`connection closed: ${JSON.stringify(reason)}`)),
+  )
+  ended.catch(() => undefined)
+  if (plan.earlyData !== true) await connection.connected
+  const handshakeMs = performance.now() - began
+  // RFC 9000 §9: a client must not migrate before the handshake is confirmed.
+  const confirmed = (): Promise<void> => until(() => connection.engine.core.handshakeConfirmed || connection.isClosed)
+  const triggers = [
+    new Trigger(plan.keyUpdateAfterBytes, () => connection.engine.updateKeys()),
+    new Trigger(plan.migrateAfterBytes, () => void confirmed().then(move)),
+  ]
+  const all = Promise.all(plan.requests.map((request) => fetchOnce(client, spec, request, triggers)))
+  const responses = await Promise.race([all, ended])
+  await Promise.race([confirmed(), ended])
+  // Session tickets come with or after the confirmation: one more small request gives them a round trip.
+  await Promise.race([fetchOnce(client, spec, { method: 'GET', path: '/bytes/1' }, []), ended])
+  const { migrations } = connection.stats()
+  const seen = { ...facts, closed: null }
+  await connection.close(H3_NO_ERROR, '')
+  return { responses, migrations, handshakeMs, ...seen }
+}
+
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 1))
+}
+
+async function runClient(spec: ClientSpec): Promise<void> {
+  const diagnostics = diagnosticsOf(spec)
+  const context = new ClientContext({ trust: { kind: 'ca', ca: [pemOf(spec.ca)] }, ...cipherSuitesOf(spec) })
   const connections: Record<string, unknown>[] = []
-  const timer = setTimeout(() => {
-    report('result', { ok: false, error: `not done within ${spec.timeoutMs} ms`, connections })
-    void qlog.close().then(() => process.exit(1))
-  }, spec.timeoutMs)
+  let result: Record<string, unknown> = { ok: true, connections }
+  const timedOut = new Promise<never>((_, reject) =>
+    setTimeout(() => reject(new Error(`not done within ${spec.timeoutMs} ms`)), spec.timeoutMs).unref(),
+  )
   try {
-    for (const plan of spec.connections) connections.push(await connectOnce(parts, plan))
-    report('result', { ok: true, connections })
+    for (const plan of spec.connections) {
+      connections.push(await Promise.race([connectOnce(spec, plan, context, diagnostics), timedOut]))
+    }
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
-    report('result', { ok: false, error: error instanceof Error ? error.message : String(error), connections })
+    result = { ok: false, error: error instanceof Error ? error.message : String(error), connections }
   }
-  clearTimeout(timer)
-  await qlog.close()
-  await new Promise((resolve) => setTimeout(resolve, 20)) // the last CONNECTION_CLOSE leaves the socket
-  driver.close()
+  report('result', result)
+  await diagnostics.close()
+  await new Promise((resolve) => setTimeout(resolve, LINGER_MS)) // the last CONNECTION_CLOSE leaves its socket
   process.exit(0)
 }
 
-const spec = JSON.parse(process.argv[2] ?? 'null') as ClientSpec | ServerSpec
+const spec = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Spec
 if (spec.role === 'server') await serve(spec)
 else await runClient(spec)

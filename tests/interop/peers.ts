@@ -6,7 +6,6 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { ClientSpec, ServerSpec } from './spec.ts'
 
 const run = promisify(execFile)
 export const interopRoot = fileURLToPath(new URL('.', import.meta.url))
@@ -34,7 +33,8 @@ export interface Peer {
   readonly serverLacks: Lacks
   /** Makes the peer ready to run; returns its version. Throws what is missing and how to get it. */
   install(): Promise<string>
-  command(spec: ClientSpec | ServerSpec): readonly string[]
+  /** `specFile` holds the specification as JSON. */
+  command(role: 'client' | 'server', specFile: string): readonly string[]
 }
 
 const AIOQUIC = 'aioquic==1.7.2'
@@ -99,7 +99,7 @@ const aioquic: Peer = {
   clientLacks: {},
   serverLacks: {},
   install: installAioquic,
-  command: (spec) => [python, join(interopRoot, 'peers', `aioquic_${spec.role}.py`), JSON.stringify(spec)],
+  command: (role, specFile) => [python, join(interopRoot, 'peers', `aioquic_${role}.py`), specFile],
 }
 
 const quicgo: Peer = {
@@ -119,7 +119,7 @@ const quicgo: Peer = {
     chooseCipher: 'Go offers no choice of TLS 1.3 cipher suites',
   },
   install: installQuicgo,
-  command: (spec) => [join(peersRoot, 'quicgo'), JSON.stringify(spec)],
+  command: (_role, specFile) => [join(peersRoot, 'quicgo'), specFile],
 }
 
 async function ourVersion(): Promise<string> {
@@ -134,15 +134,15 @@ async function ourVersion(): Promise<string> {
 const quicether: Peer = {
   name: 'quicether',
   hasRouter: true,
-  clientLacks: {},
+  clientLacks: { reservedVersion: 'the engine starts only with versions that it speaks' },
   serverLacks: {},
   install: ourVersion,
-  command: (spec) => [process.execPath, join(interopRoot, 'ours.ts'), JSON.stringify(spec)],
+  command: (_role, specFile) => [process.execPath, join(interopRoot, 'ours.ts'), specFile],
 }
 
 /** The command of `quicether router` with the three services behind it, under the same protocol as a server peer. */
-export function routerCommand(spec: ServerSpec): readonly string[] {
-  return [process.execPath, join(interopRoot, 'router-peer.ts'), JSON.stringify(spec)]
+export function routerCommand(specFile: string): readonly string[] {
+  return [process.execPath, join(interopRoot, 'router-peer.ts'), specFile]
 }
 
 export const peers: Readonly<Record<string, Peer>> = { aioquic, 'quic-go': quicgo, quicether }

@@ -1,5 +1,6 @@
 /** Server side of the router case: the real `quicether services` and `quicether router`, reporting like any peer. */
 import { type ChildProcess, fork } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -60,7 +61,7 @@ function report(event: string, facts: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify({ event, ...facts })}\n`)
 }
 
-const spec = JSON.parse(process.argv[2] ?? 'null') as ServerSpec
+const spec = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as ServerSpec
 const folder = dirname(spec.qlogDir)
 await mkdir(folder, { recursive: true })
 const services = await start(['services', '--video-port', '0', '--text-port', '0', '--control-port', '0'])

@@ -77,7 +77,9 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
   }
   await mkdir(serverSpec.qlogDir, { recursive: true })
   await mkdir(join(logDir, 'qlog-client'), { recursive: true })
-  const command = cell.test.serverKind === 'router' ? routerCommand(serverSpec) : cell.server.command(serverSpec)
+  const serverFile = await writeSpec(logDir, serverSpec)
+  const command =
+    cell.test.serverKind === 'router' ? routerCommand(serverFile) : cell.server.command('server', serverFile)
   const server = new PeerProcess(`${cell.server.name} server`, command, {}, join(logDir, 'server.log'))
   let proxy: LossyProxy | undefined
   let client: PeerProcess | undefined
@@ -97,7 +99,7 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
     }
     client = new PeerProcess(
       `${cell.client.name} client`,
-      cell.client.command(clientSpec),
+      cell.client.command('client', await writeSpec(logDir, clientSpec)),
       {},
       join(logDir, 'client.log'),
     )
@@ -120,6 +122,12 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
     proxy?.close()
     if (proxy !== undefined) await writeFile(join(logDir, 'wire.json'), `${JSON.stringify(proxy.facts, null, 2)}\n`)
   }
+}
+
+async function writeSpec(logDir: string, spec: ClientSpec | ServerSpec): Promise<string> {
+  const file = join(logDir, `${spec.role}.spec.json`)
+  await writeFile(file, `${JSON.stringify(spec, null, 2)}\n`)
+  return file
 }
 
 function judge(cell: Cell, evidence: Evidence): string[] {

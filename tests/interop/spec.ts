@@ -1,4 +1,4 @@
-/** What the runner tells a peer (one JSON argument) and what a peer tells the runner (JSON lines). */
+/** What the runner tells a peer (one JSON file) and what a peer tells the runner (JSON lines). */
 
 export type VersionName = '1' | '2' | 'reserved'
 export type CipherName = 'aes128' | 'aes256' | 'chacha20'

@@ -121,8 +121,9 @@ class Peer(QuicConnectionProtocol):
 
 def specification():
     if len(sys.argv) != 2:
-        sys.exit("usage: one argument, the specification as JSON (see tests/interop/README.md)")
-    return json.loads(sys.argv[1])
+        sys.exit("usage: one argument, a file with the specification as JSON (see tests/interop/README.md)")
+    with open(sys.argv[1], encoding="utf-8") as file:
+        return json.load(file)
 
 
 def run(main):

@@ -107,12 +107,14 @@ async def main(spec):
     await stop.wait()
     open_peers = set(server._protocols.values())
     for _ in range(100):  # connections that the client closed are draining: they report by themselves
-        if all(peer.reported for peer in open_peers):
+        if all(peer.reported or peer._quic._close_event is not None for peer in open_peers):
             break
         await asyncio.sleep(0.01)
     server.close()
     await asyncio.sleep(0.02)
     for peer in open_peers:
+        if peer.facts.closed is None and peer._quic._close_event is not None:
+            peer.facts.closed = closed_facts(peer._quic._close_event)
         peer.report()
         if peer._quic._quic_logger is not None and config.quic_logger is not None:
             trace, peer._quic._quic_logger = peer._quic._quic_logger, None

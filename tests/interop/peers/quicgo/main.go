@@ -1,5 +1,5 @@
-// Command quicgo is the quic-go peer of the interop runner: an HTTP/3 client or server told what to do by one JSON
-// argument and reporting facts as JSON lines.
+// Command quicgo is the quic-go peer of the interop runner: an HTTP/3 client or server told what to do by a JSON
+// file and reporting facts as JSON lines.
 package main
 
 import (
@@ -62,8 +62,15 @@ func main() {
 		return
 	}
 	var s spec
-	if len(os.Args) != 2 || json.Unmarshal([]byte(os.Args[1]), &s) != nil {
-		fail("usage: one argument, the specification as JSON (see tests/interop/README.md)")
+	if len(os.Args) != 2 {
+		fail("usage: one argument, a file with the specification as JSON (see tests/interop/README.md)")
+	}
+	text, err := os.ReadFile(os.Args[1])
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		fail("%v", err)
 	}
 	if s.QlogDir != "" {
 		os.Setenv("QLOGDIR", s.QlogDir)
