@@ -1,5 +1,4 @@
 /** Opens, validates and moves paths: NAT rebinding, migration, preferred address. The only writer of path state. */
-import { TransportError } from '@quicether/wire'
 import type { EventQueue } from '../event-queue.ts'
 import { type Micros, NEVER, type PathTuple, sameTuple } from '../ports/datagrams.ts'
 import type { Path } from './path.ts'
@@ -98,7 +97,8 @@ export class PathManager {
     let probe = this.#probeFor(tuple)
     if (probe === undefined) {
       probe = this.#addProbe(tuple, isActive ? 'active' : 'answer')
-      probe.isValidated = isActive && path.isValidated
+      // A client knows that the server's address is the server's: no amplification limit there.
+      probe.isValidated = !this.#host.isServer || (isActive && path.isValidated)
       if (isActive) probe.receivedBytes = path.receivedBytes
       if (isActive) probe.sentBytes = path.sentBytes
     }
@@ -232,7 +232,7 @@ export class PathManager {
     return next
   }
 
-  /** Repeats challenges and gives up validations. Throws TransportError when no path is left. */
+  /** Repeats challenges and gives up validations. */
   onTimeout(nowUs: Micros): void {
     for (let i = this.probes.length - 1; i >= 0; i--) {
       const probe = this.probes[i] as PathProbe
@@ -248,6 +248,8 @@ export class PathManager {
     probe.stop()
     const path = this.primary
     if (!sameTuple(probe.tuple, path.tuple)) {
+      // A fallback that does not answer is still the last validated address: an outage may silence both.
+      if (probe.purpose === 'fallback') return
       this.#removeProbe(probe)
       if (probe.purpose === 'migrate') this.#notify(path, 'failed')
       return
@@ -256,7 +258,12 @@ export class PathManager {
     this.#notify(path, 'failed')
     // RFC 9000 §9.3.2: "the endpoint MUST revert to using the last validated peer address when validation of a new peer address fails"
     const fallback = this.probes.find((candidate) => candidate.purpose === 'fallback' && candidate.isValidated)
-    if (fallback === undefined) throw new TransportError('NO_VIABLE_PATH', 0, 'path validation failed and no other path is left')
+    if (fallback === undefined) {
+      // RFC 9000 §9: an endpoint without a valid path MAY close with NO_VIABLE_PATH. We wait instead, challenging on, until
+      // the idle timeout: an outage of a second during a NAT rebinding must not end the connection.
+      probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
+      return
+    }
     this.#removeProbe(probe)
     fallback.purpose = 'active'
     fallback.stop()

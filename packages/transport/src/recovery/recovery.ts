@@ -168,7 +168,6 @@ export class Recovery {
     space.lossAtUs = NEVER
     if (space.largestAcked < 0) return
     const lossDelayUs = this.rtt.lossDelayUs()
-    const lostBeforeUs = nowUs - lossDelayUs
     this.#beginLosses()
     let pn = Math.max(space.scanFrom, sent.first)
     let isFirst = true
@@ -180,7 +179,7 @@ export class Recovery {
       }
       const sentAtUs = sent.sentAtUs(pn)
       if (pn <= space.largestAcked - PACKET_THRESHOLD) this.#onPacketLost(space, pn, 'reordering', nowUs)
-      else if (sentAtUs <= lostBeforeUs) this.#onPacketLost(space, pn, 'time', nowUs)
+      else if (sentAtUs + lossDelayUs <= nowUs) this.#onPacketLost(space, pn, 'time', nowUs)
       else {
         if (isFirst) space.scanFrom = pn
         isFirst = false
