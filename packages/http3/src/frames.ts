@@ -32,6 +32,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [FrameType.PriorityUpdatePush, 'PRIORITY_UPDATE'],
 ])
 
+/** Name of a frame type for error messages. */
 export function frameName(type: number): string {
   return NAMES.get(type) ?? `frame type 0x${type.toString(16)}`
 }

@@ -178,7 +178,7 @@ export class InboundMessage {
     }
     if (type === FrameType.Headers) {
       if (this.trailers !== undefined) this.#unexpected('after the trailer section')
-      // RFC 9114 §4.4: on a CONNECT stream "all … frames other than DATA … MUST be treated as … H3_FRAME_UNEXPECTED"
+      // RFC 9114 §4.4: "Once the CONNECT method has completed, only DATA frames are permitted to be sent on the stream."
       if (this.#isTunnel) this.#unexpected('in a CONNECT tunnel')
       if (parser.frameLength > this.#options.maxHeaderBytes)
         throw new FieldSectionTooLarge(this.#options.maxHeaderBytes)

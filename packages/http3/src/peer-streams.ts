@@ -57,7 +57,7 @@ export class PeerStreams {
     for (const chunk of chunks) this.#onBytes(stream, chunk)
     if (stream.type > StreamType.QpackDecoder) {
       this.#streams.delete(id)
-      // RFC 9114 §6.2: unknown types "MUST NOT be considered a connection error"; abort reading or discard
+      // RFC 9114 §6.2: "The recipient MUST NOT consider unknown stream types to be a connection error of any kind."
       if (status !== 'finished') this.#transport.stop(id, h3ErrorCodes.H3_STREAM_CREATION_ERROR)
       return
     }

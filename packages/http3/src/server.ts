@@ -25,6 +25,7 @@ export interface ServeHttp3Options {
 
 export const serveDefaults = { closeGraceMs: 1_000 } as const satisfies ServeHttp3Options
 
+/** A request as its handler sees it. */
 export class ServerRequest {
   readonly streamId: number
   readonly method: string
@@ -92,6 +93,7 @@ export class ServerRequest {
   }
 }
 
+/** The answer to one request. Methods throw, and promises reject with, `Http3Error`. */
 export class ServerResponse {
   /** Resolves when everything is acknowledged or given up; never rejects. */
   readonly closed: Promise<void>
@@ -234,8 +236,8 @@ async function runHandler(
     giveUp(exchange)
     options.onError?.(error, request)
   }
-  // RFC 9114 §4.1: a server that has sent a complete response "MAY request that the client stop transmission of a request
-  // without error by … H3_NO_ERROR"
+  // RFC 9114 §4.1: "The error code H3_NO_ERROR SHOULD be used when requesting that the client stop sending on the request
+  // stream."
   request.body.cancel('H3_NO_ERROR')
 }
 

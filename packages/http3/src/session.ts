@@ -343,7 +343,7 @@ export class Http3Session {
     if (this.#control === undefined) {
       this.#control = this.#openUnidirectional(StreamType.Control)
       if (this.#control === undefined) return
-      // RFC 9114 §6.2.1: "MUST send its SETTINGS frame as the first frame on this stream"
+      // RFC 9114 §6.2.1: each side MUST "send its SETTINGS frame as the first frame on this stream"
       const { qpackTableBytes, qpackBlockedStreams, maxHeaderBytes } = this.#config
       const settings = {
         qpackMaxTableCapacityBytes: qpackTableBytes,

@@ -99,7 +99,7 @@ export function parseResponseHead(lines: HeaderList): ResponseHead {
   const { contentLength } = checkFields(headers)
   if (status === undefined) return malformed('response without :status')
   if (!/^[1-9][0-9]{2}$/.test(status)) malformed(`status ${quote(status)} is not a three-digit code`)
-  // RFC 9114 §4.5: "HTTP/3 does not support the 101 (Switching Protocols) informational status code"
+  // RFC 9114 §4.5: HTTP/3 does not support "the 101 (Switching Protocols) informational status code"
   if (status === '101') malformed('status 101 does not exist in HTTP/3')
   return { kind: 'response', status: Number(status), headers, contentLength }
 }
@@ -173,7 +173,7 @@ function readContentLength(value: string, earlier: number | undefined): number {
 }
 
 function checkAuthority(authority: string): void {
-  // RFC 9114 §4.3.1: ":authority MUST NOT include the deprecated userinfo subcomponent"
+  // RFC 9114 §4.3.1: "The authority MUST NOT include the deprecated userinfo subcomponent"
   if (authority.includes('@')) malformed(':authority has user information in it')
   if (/[\s/?#]/.test(authority)) malformed(`:authority ${quote(authority)} is not a host and port`)
 }
@@ -205,6 +205,7 @@ function checkValue(name: string, value: string): void {
   }
 }
 
+/** Whether `text` is a token (RFC 9110 §5.6.2), such as a method. */
 export function isToken(text: string): boolean {
   return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(text)
 }

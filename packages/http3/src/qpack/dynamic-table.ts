@@ -3,6 +3,7 @@
 /** Bytes an entry takes beyond its name and value (§3.2.1). */
 export const ENTRY_OVERHEAD_BYTES = 32
 
+/** Size of an entry, which counts against the capacity (RFC 9204 §3.2.1). */
 export function entryBytes(name: string, value: string): number {
   return name.length + value.length + ENTRY_OVERHEAD_BYTES
 }

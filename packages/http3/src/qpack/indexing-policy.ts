@@ -54,6 +54,7 @@ const STEADY: ReadonlySet<string> = new Set([
   'via',
 ])
 
+/** Whether values of this field are secrets: never-indexed literals only. */
 export function isSensitive(name: string): boolean {
   return SENSITIVE.has(name)
 }
