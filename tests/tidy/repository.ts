@@ -106,7 +106,7 @@ function reach(
     reached.add(file)
     const source = byFile.get(file)
     if (source === undefined) continue
-    queue.push(...spawnedFiles(source))
+    queue.push(...spawnedFiles(source).filter((name) => byFile.has(name)))
     for (const { specifier } of importsOf(source)) {
       if (specifier.startsWith('.')) queue.push(path.posix.join(path.posix.dirname(file), specifier))
       else

@@ -132,12 +132,17 @@ test('forbidden syntax is found', () => {
 test('missing doc comments are found', () => {
   some(docViolations(parse('scripts/bad.ts', 'const a = 1')), /head/)
   some(
-    docViolations(parse('scripts/bad.ts', '/** Head. */\nexport function f() {}\nexport function g() {}')),
+    docViolations(parse('scripts/bad.ts', '/** Head. */\nimport "a"\nexport function f() {}\nexport function g() {}')),
     /exported f/,
   )
-  some(docViolations(parse('scripts/bad.ts', '/** Head. */\nexport class C {}\nexport class D {}')), /exported D/)
+  some(
+    docViolations(parse('scripts/bad.ts', '/** Head. */\nimport "a"\nexport class C {}\nexport class D {}')),
+    /exported D/,
+  )
   assert.deepEqual(
-    docViolations(parse('scripts/fine.ts', '/** Head. */\nexport class C {}\n/** Does f. */\nexport function f() {}')),
+    docViolations(
+      parse('scripts/fine.ts', '/** Head. */\nimport "a"\nexport class C {}\n/** Does f. */\nexport function f() {}'),
+    ),
     [],
   )
 })
