@@ -70,6 +70,7 @@ export class Connection implements StreamTransport {
   isReady = false
   hasEvents = false
   isCounted = false
+  initialRoute = ''
   /** Free for the driver or application. */
   userData: unknown = undefined
 
@@ -339,8 +340,12 @@ export class Connection implements StreamTransport {
   /** Called after each successfully opened 1-RTT packet with the key generation that opened it. */
   onGeneration(generation: number): void {
     const { core } = this
-    if (core.keys.onOpened(generation, this.path.ptoUs(core.maxAckDelayUs), this.#nowUs)) {
-      this.#transmitter.onKeysRotated(this.#nowUs, 'remote')
+    try {
+      if (core.keys.onOpened(generation, this.path.ptoUs(core.maxAckDelayUs), this.#nowUs)) {
+        this.#transmitter.onKeysRotated(this.#nowUs, 'remote')
+      }
+    } catch (error) {
+      this.fail(error, this.#nowUs)
     }
   }
 
@@ -383,8 +388,8 @@ export class Connection implements StreamTransport {
     next = Math.min(next, path.recovery.deadlineUs(path.isAmplificationBlocked()))
     if (!path.isAmplificationBlocked()) {
       for (const space of path.recovery.spaces) next = Math.min(next, space.ack.dueAtUs)
+      if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
     }
-    if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
     if (core.handshakeConfirmed) next = Math.min(next, path.mtu.pollTimeout())
     if (core.config.keepAliveUs > 0 && core.state === LifeState.Established) {
       next = Math.min(next, core.lastActivityUs + core.config.keepAliveUs)
@@ -416,6 +421,7 @@ export class Connection implements StreamTransport {
       if (path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) this.#onPto(path, nowUs)
       core.paths.onTimeout(nowUs)
       core.keys.onTimeout(nowUs)
+      path.mtu.onTimeout(nowUs)
       const { keepAliveUs } = core.config
       if (keepAliveUs > 0 && nowUs >= core.lastActivityUs + keepAliveUs) {
         core.pingPending = true

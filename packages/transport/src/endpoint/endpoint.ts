@@ -343,7 +343,8 @@ export class Endpoint {
     const local = connection.path.cids.local[0] as LocalCid
     connection.flow.startServer({ keys, initialDcid, ...admission, resetToken: local.resetToken })
     connection.path.receivedBytes += end - offset
-    this.#initialRoutes.set(hex(initialDcid), connection)
+    connection.initialRoute = hex(initialDcid)
+    this.#initialRoutes.set(connection.initialRoute, connection)
     this.#started(connection, nowUs)
     this.#incoming.push({ kind: 'incoming', connection })
     this.#markReady(connection)
@@ -478,7 +479,7 @@ export class Endpoint {
     connection.isCounted = true
     this.#handshakes--
     const { core } = connection
-    for (const [key, owner] of this.#initialRoutes) if (owner === connection) this.#initialRoutes.delete(key)
+    this.#initialRoutes.delete(connection.initialRoute)
     if (core.isServer && core.handshakeConfirmed) {
       // RFC 9000 §8.1.3: a token for the client's next connection
       core.newTokens.push(this.#tokens.fresh(connection.path.tuple, nowUs))

@@ -15,6 +15,9 @@ const PTO_BACKOFF_MAX = 6
 /** RFC 9002 leaves the cap open; beyond this a long outage would be noticed minutes late. */
 export const PTO_MAX_US = 60_000_000
 
+/** A mere receiver sends ACKs that nobody acknowledges; beyond this many the oldest are forgotten. */
+const QUIET_PACKETS_MAX = 2048
+
 /** What recovery needs to know about the connection at the moment of an event. Kept up to date by the connection. */
 export interface RecoveryContext {
   handshakeConfirmed: boolean
@@ -70,6 +73,7 @@ export class Recovery {
       this.congestion.onPacketSent(bytes, this.inFlightBytes, packetNumber, nowUs)
     }
     if ((flags & SentFlag.Eliciting) !== 0) space.lastElicitingAtUs = nowUs
+    else if (space.sent.next - space.sent.first > QUIET_PACKETS_MAX) space.sent.forgetQuiet()
     return packetNumber
   }
 

@@ -185,6 +185,17 @@ export class SentPackets {
     }
   }
 
+  /** Settles packets at the lower end that elicit no acknowledgment, up to the first that does. */
+  forgetQuiet(): void {
+    while (this.first < this.next) {
+      const slot = this.first & this.#mask
+      const isQuiet = ((this.#flags[slot] as number) & (SentFlag.Eliciting | SentFlag.CountsInFlight)) === 0
+      if (this.#state[slot] === SentState.InFlight && !isQuiet) return
+      this.#state[slot] = SentState.Free
+      this.first++
+    }
+  }
+
   #oldestReceipt(): number {
     return this.#receiptStart[this.first & this.#mask] as number
   }
