@@ -3,6 +3,8 @@
 export interface FuzzTarget {
   readonly name: string
   readonly inputBytesMax: number
+  /** Inputs of a short run in the tests, for targets that are slow; 600 when absent. */
+  readonly shortRuns?: number
   /** Well-formed inputs to start from. */
   seeds(): readonly Uint8Array[]
   /** Pieces worth inserting: type codes, special integers, strings. */

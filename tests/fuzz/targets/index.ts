@@ -7,6 +7,7 @@ export const targets: ReadonlyMap<string, () => Promise<FuzzTarget>> = new Map([
   ['transport-parameters', async () => (await import('./transport-parameters.ts')).transportParameters],
   ['qpack-decoder', async () => (await import('./qpack.ts')).qpackDecoder],
   ['qpack-round-trip', async () => (await import('./qpack.ts')).qpackRoundTrip],
+  ['connection', async () => (await import('./connection.ts')).connection],
   ['http3-session', async () => (await import('./http3-session.ts')).http3Session],
   ['http3-frames', async () => (await import('./http3-frames.ts')).http3Frames],
 ])
