@@ -39,11 +39,31 @@ export function createNativeCrypto(options: NativeCryptoOptions = {}): NativeCry
   }
 }
 
-/** The operating system's generator. */
+const POOL_BYTES = 4096
+/** Longer requests go to the operating system directly. */
+const POOLED_MAX = 64
+
+/** The operating system's generator. Small amounts come from a pool, since the engine asks once per packet. */
 export function systemRandom(): RandomSource {
+  const pool = new Uint8Array(POOL_BYTES)
+  let used = POOL_BYTES
   return {
     fill(bytes) {
-      randomFillSync(bytes)
+      const { length } = bytes
+      if (length > POOLED_MAX) {
+        randomFillSync(bytes)
+        return
+      }
+      if (used + length > POOL_BYTES) {
+        randomFillSync(pool)
+        used = 0
+      }
+      for (let index = 0; index < length; index++) {
+        bytes[index] = pool[used] as number
+        // Nothing handed out stays behind.
+        pool[used] = 0
+        used++
+      }
     },
   }
 }

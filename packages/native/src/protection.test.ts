@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { KeyPair } from '@quicether/transport'
 import { DESCRIPTOR_WORDS, OpenFailure } from '@quicether/transport'
 import { addon } from './addon.ts'
-import { createNativeCrypto } from './crypto.ts'
+import { createNativeCrypto, systemRandom } from './crypto.ts'
 
 const V1 = 1
 const V2 = 0x6b3343cf
@@ -378,4 +378,16 @@ test('stateless reset tokens are stable per connection ID and differ between end
 test('endpoint keys of a wrong length are refused by name', () => {
   assert.throws(() => createNativeCrypto({ tokenKey: new Uint8Array(31) }), { code: 'ERR_RANGE', message: /tokenKey/ })
   assert.throws(() => createNativeCrypto({ resetKey: new Uint8Array(33) }), { code: 'ERR_RANGE', message: /resetKey/ })
+})
+
+test('random bytes are fresh on every call, small requests and large ones', () => {
+  const random = systemRandom()
+  const seen = new Set<string>()
+  const calls = 2000
+  for (let call = 0; call < calls; call++) {
+    const bytes = new Uint8Array(call % 3 === 0 ? 200 : 16)
+    random.fill(bytes)
+    seen.add(toHex(bytes))
+  }
+  assert.equal(seen.size, calls)
 })

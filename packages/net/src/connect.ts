@@ -41,6 +41,8 @@ export interface ConnectOptions {
   readonly keyLog?: KeyLog
   readonly tap?: DatagramTap
   readonly observe?: AttemptOptions['observe']
+  /** Finds the addresses of `host`, best first; the system's resolver when absent. */
+  readonly resolve?: (host: string) => Promise<readonly string[]>
   /** Aborting before the connection is established rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
@@ -58,7 +60,7 @@ const ADDRESSES_MAX = 8
 export async function connect(options: ConnectOptions): Promise<QuicConnection> {
   options.signal?.throwIfAborted()
   checkOptions(options)
-  const addresses = await resolve(options.host)
+  const addresses = await resolve(options)
   options.signal?.throwIfAborted()
   const context = options.context ?? createContext(options)
   const onEnd = options.context === undefined ? () => context.close() : () => {}
@@ -192,12 +194,13 @@ function checkOptions({ host, port, alpn }: ConnectOptions): void {
   }
 }
 
-async function resolve(host: string): Promise<readonly string[]> {
+async function resolve({ host, resolve: find = resolveBySystem }: ConnectOptions): Promise<readonly string[]> {
   const bare = host.replace(/^\[(.*)\]$/, '$1')
   if (isIP(bare.replace(/%.*$/, '')) !== 0) return [canonicalIp(bare)]
   try {
-    const found = await lookup(bare, { all: true, verbatim: true })
-    return found.slice(0, ADDRESSES_MAX).map(({ address }) => canonicalIp(address))
+    const found = await find(bare)
+    if (found.length === 0) throw new Error('no address found')
+    return found.slice(0, ADDRESSES_MAX).map(canonicalIp)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new QuicError('ERR_RESOLVE', `cannot find an address of ${host}: ${reason}; check the name and the network`, {
@@ -206,14 +209,17 @@ async function resolve(host: string): Promise<readonly string[]> {
   }
 }
 
+async function resolveBySystem(host: string): Promise<readonly string[]> {
+  const found = await lookup(host, { all: true, order: 'verbatim' })
+  return found.map(({ address }) => address)
+}
+
 function combine(options: ConnectOptions, addresses: readonly string[], failures: readonly Error[]): Error {
   const [first] = failures
   // Other addresses often only timed out: the most telling failure speaks for all.
   const telling =
     failures.find((error) => !(error instanceof QuicError && error.code === 'ERR_HANDSHAKE_TIMEOUT')) ?? first
-  if (telling === undefined) {
-    return new QuicError('ERR_RESOLVE', `${options.host} has no address; check the name`)
-  }
+  if (telling === undefined) return new QuicError('ERR_RESOLVE', `${options.host} has no address; check the name`)
   if (addresses.length === 1 || !(telling instanceof QuicError)) return telling
   const message = `${telling.message} (${addresses.length} addresses tried)`
   return new QuicError(telling.code, message, { cause: telling.cause ?? telling })

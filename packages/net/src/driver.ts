@@ -138,6 +138,7 @@ export class Driver {
   }
 
   #flushNextTurn(): void {
+    if (this.#isClosed) return
     this.#immediate ??= setImmediate(() => {
       this.#immediate = undefined
       this.#flush()
@@ -146,7 +147,7 @@ export class Driver {
 
   /** A timer that is early costs one empty flush; moving it for every acknowledgment would cost more. */
   #arm(deadlineUs: Micros, now: Micros): void {
-    if (deadlineUs >= this.#timerAtUs || deadlineUs === NEVER) return
+    if (this.#isClosed || deadlineUs >= this.#timerAtUs || deadlineUs === NEVER) return
     const delayMs = Math.min(Math.ceil((deadlineUs - now) / 1000), TIMER_MAX_MS)
     clearTimeout(this.#timer)
     if (delayMs <= 0) {

@@ -88,6 +88,8 @@ export class QuicListener implements AsyncDisposable {
   readonly #onHandshakeFailed: ListenOptions['onHandshakeFailed']
   readonly #onClosed: () => void
   readonly #connections: Map<Connection, QuicConnection> = new Map()
+  /** Connections of the engine that have not ended, those in their handshake included. */
+  readonly #live: Set<Connection> = new Set()
   #accepted = 0
   #isClosing = false
   #closed: Promise<void> | undefined
@@ -184,7 +186,7 @@ export class QuicListener implements AsyncDisposable {
   }
 
   #empty(graceMs: number): Promise<void> {
-    if (graceMs <= 0 || this.#connections.size === 0) return Promise.resolve()
+    if (graceMs <= 0 || this.#live.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, graceMs)
       this.#onEmpty = () => {
@@ -199,8 +201,10 @@ export class QuicListener implements AsyncDisposable {
     const { connection } = event
     if (event.kind === 'incoming') {
       if (this.#isClosing) connection.failWith('CONNECTION_REFUSED', 'the server is shutting down', nowUs)
+      else this.#live.add(connection)
       return
     }
+    if (event.event.kind === 'closed') this.#onEnded(connection)
     const known = this.#connections.get(connection)
     if (known !== undefined) return known.handleEvent(event.event, nowUs)
     // A connection is shown once its client has proved to speak TLS; those that fail before are only counted.
@@ -209,7 +213,7 @@ export class QuicListener implements AsyncDisposable {
       this.#onHandshakeFailed?.(formatAddress(remoteAddress, remotePort), event.event.reason)
       return
     }
-    const fresh = new QuicConnection(connection, () => this.#forget(connection))
+    const fresh = new QuicConnection(connection, () => this.#connections.delete(connection))
     this.#connections.set(connection, fresh)
     this.#accepted++
     try {
@@ -223,9 +227,9 @@ export class QuicListener implements AsyncDisposable {
     fresh.handleEvent(event.event, nowUs)
   }
 
-  #forget(connection: Connection): void {
-    this.#connections.delete(connection)
-    if (this.#connections.size === 0) this.#onEmpty?.()
+  #onEnded(connection: Connection): void {
+    this.#live.delete(connection)
+    if (this.#live.size === 0) this.#onEmpty?.()
   }
 }
 
