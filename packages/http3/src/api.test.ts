@@ -182,6 +182,26 @@ test('an early response ends the upload without an error, and the response is wh
   const before = pulled
   for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve))
   assert.equal(pulled, before)
+  // Stopped with H3_NO_ERROR, the request frees its stream.
+  assert.equal(w.client.session.activeExchanges, 0)
+  assert.equal(w.server.session.activeExchanges, 0)
+})
+
+test('leaving a body before its end tells the server, which sees a cancelled request', async () => {
+  const aborted = Promise.withResolvers<Http3Error>()
+  using w = world(
+    async (request, response) => {
+      request.signal.addEventListener('abort', () => aborted.resolve(request.signal.reason as Http3Error))
+      await response.send(200, [], pattern(100_000))
+    },
+    { windowBytes: 2_000 },
+  )
+  const response = await w.client.request(get())
+  for await (const piece of response.body) {
+    assert.ok(piece.length > 0)
+    break
+  }
+  assert.equal((await aborted.promise).h3Name, 'H3_REQUEST_CANCELLED')
 })
 
 test('an abort rejects the request and reaches the handler as a cancelled request', async () => {

@@ -128,7 +128,12 @@ test('hundreds of cancelled and unread requests do not use up the stream limit',
   )
   for (let n = 0; n < 150; n++) {
     const controller = new AbortController()
-    const held = client.request({ ...get('/held'), signal: controller.signal })
+    const endless = (async function* () {
+      yield pattern(100, n)
+      await new Promise(() => undefined)
+    })()
+    const body = n % 3 === 0 ? null : endless
+    const held = client.request({ ...get('/held'), method: 'POST', body, signal: controller.signal })
     const served = client.request(get('/served'))
     const response = await world.settle(served, 60_000_000)
     if (n % 2 === 0) response.body.cancel()

@@ -227,6 +227,18 @@ test('a second request with the same headers costs a few bytes once the first is
   assert.ok(second.length <= 8, `${second.length} bytes`)
 })
 
+test('an entry that the peer has not acknowledged is not evicted, referenced or not', () => {
+  const encoder = new QpackEncoder({ maxTableCapacityBytes: 220, maxOutstandingSections: 100 })
+  encoder.onPeerSettings({ maxTableCapacityBytes: 220, maxBlockedStreams: 0 })
+  const lineOf = (n: number): HeaderList => [['user-agent', `${n}`.padEnd(20, '-')]]
+  for (let n = 0; n < 10; n++) encoder.encode(n * 4, lineOf(n))
+  // 62 bytes each: three fit.
+  assert.equal(encoder.insertCount, 3)
+  encoder.onDecoderStream(Uint8Array.of(0x01))
+  for (let n = 10; n < 20; n++) encoder.encode(n * 4, lineOf(n))
+  assert.equal(encoder.insertCount, 4)
+})
+
 test('a peer that never acknowledges costs the encoder a bounded number of records', () => {
   const encoder = new QpackEncoder({ maxTableCapacityBytes: 4096, maxOutstandingSections: 50 })
   encoder.onPeerSettings({ maxTableCapacityBytes: 4096, maxBlockedStreams: 1000 })

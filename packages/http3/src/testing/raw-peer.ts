@@ -67,7 +67,7 @@ export class RawPeer {
 
   openBidi(bytes: readonly number[], options: { readonly fin?: boolean } = {}): StreamId {
     const id = this.raw.openStream('bidirectional') as StreamId
-    this.write(id, bytes)
+    this.raw.write(id, Uint8Array.from(bytes))
     if (options.fin === true) this.raw.finish(id)
     this.network.run()
     return id
