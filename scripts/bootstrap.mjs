@@ -147,7 +147,9 @@ async function native(quiet) {
   const script = path.join(root, 'scripts', 'build-native.mjs')
   if (!existsSync(script)) throw new BootstrapError(`${script} is missing: the checkout is incomplete, clone it again.`)
   const { buildNative } = await import(pathToFileURL(script).href)
-  await withLock(() => buildNative({ quiet }))
+  await withLock(() => buildNative({ quiet })).catch((error) => {
+    throw new BootstrapError(error.message)
+  })
 }
 
 /** Runs a command; shows one line with the seconds on a terminal, keeps the output for explanations. */
@@ -223,7 +225,7 @@ function say(quiet, line) {
 
 /** Prints what went wrong and ends; a bootstrap never shows a stack for a missing tool. */
 export function failBootstrap(error) {
-  const isExpected = error instanceof BootstrapError || error?.name === 'NativeBuildError'
+  const isExpected = error instanceof BootstrapError
   process.stderr.write(`quicether: ${isExpected ? error.message : (error?.stack ?? error)}\n`)
   process.exit(1)
 }

@@ -44,10 +44,12 @@ export interface Exception {
 
 const must = new Set(['MUST', 'MUST NOT', 'SHALL', 'SHALL NOT', 'REQUIRED'])
 
+/** Binding for every implementation: MUST, SHALL, REQUIRED and their negations. */
 export function isMust(requirement: Requirement): boolean {
   return must.has(requirement.level)
 }
 
+/** All indexes in specs/, by number. */
 export function readIndexes(root: string): SpecIndex[] {
   const indexes = globSync('specs/rfc*.json', { cwd: root }).map(
     (file) => JSON.parse(readFileSync(path.join(root, file), 'utf8')) as SpecIndex,
@@ -115,6 +117,7 @@ export function exceptionsIn(markdown: string): Exception[] {
   return rows
 }
 
+/** The exceptions of this repository; none when the file is absent. */
 export function readExceptions(root: string): Exception[] {
   const file = path.join(root, 'docs/spec-exceptions.md')
   return existsSync(file) ? exceptionsIn(readFileSync(file, 'utf8')) : []

@@ -106,7 +106,7 @@ function reach(
     reached.add(file)
     const source = byFile.get(file)
     if (source === undefined) continue
-    queue.push(...spawnedFiles(source).filter((name) => byFile.has(name)))
+    queue.push(...spawnedFiles(source, byFile))
     for (const { specifier } of importsOf(source)) {
       if (specifier.startsWith('.')) queue.push(path.posix.join(path.posix.dirname(file), specifier))
       else
@@ -118,12 +118,15 @@ function reach(
   return reached
 }
 
-/** Files started as processes are named by a string: relative to the file or to the repository. */
-function spawnedFiles(source: Source): string[] {
+/** Files started as processes are named by a string: by path, or by their bare name somewhere below the naming file. */
+function spawnedFiles(source: Source, byFile: ReadonlyMap<string, Source>): string[] {
+  const folder = path.posix.dirname(source.file)
   const named = [...source.text.matchAll(/['"`](?:\$\{\w+\}\/)?((?:[\w.-]+\/)*[\w.-]+\.ts)['"`]/g)].map(
     (match) => match[1] ?? '',
   )
-  return named.flatMap((name) => [name, path.posix.join(path.posix.dirname(source.file), name)])
+  return [...byFile.keys()].filter((file) =>
+    named.some((name) => file === name || (file.startsWith(`${folder}/`) && file.endsWith(`/${name}`))),
+  )
 }
 
 const slash = '/'
