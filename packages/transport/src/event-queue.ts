@@ -4,6 +4,8 @@ import type { ConnectionEvent } from './events.ts'
 export class EventQueue {
   readonly #events: ConnectionEvent[] = []
   #head = 0
+  /** `closed` is the last event: what a packet brings after its CONNECTION_CLOSE interests nobody. */
+  #isEnded = false
   #onFirst: (() => void) | undefined
 
   /** `onFirst` is called whenever an event enters an empty queue. */
@@ -16,6 +18,8 @@ export class EventQueue {
   }
 
   push(event: ConnectionEvent): void {
+    if (this.#isEnded) return
+    this.#isEnded = event.kind === 'closed'
     this.#events.push(event)
     if (this.size === 1) this.#onFirst?.()
   }
