@@ -278,6 +278,7 @@ class Simulation {
         what: 'the end of all connections',
       },
     )
+    world.until(() => world.pool.inUse === 0, { withinUs: 60_000_000, what: 'the landing of the last datagrams' })
     world.run(1_000_000)
     this.#checkLeaks()
   }
