@@ -61,6 +61,8 @@ export class Connection implements StreamTransport {
   readonly #receipts: Receipts
   #nowUs: Micros
   #closeAtUs: Micros = NEVER
+  /** When the last keep-alive was asked for. */
+  #keptAliveAtUs: Micros = 0
   #closePending = false
   #packetsWhileClosing = 0
   #handshakeDeadlineUs: Micros = NEVER
@@ -392,7 +394,7 @@ export class Connection implements StreamTransport {
     }
     if (core.handshakeConfirmed) next = Math.min(next, path.mtu.pollTimeout())
     if (core.config.keepAliveUs > 0 && core.state === LifeState.Established) {
-      next = Math.min(next, core.lastActivityUs + core.config.keepAliveUs)
+      next = Math.min(next, Math.max(core.lastActivityUs, this.#keptAliveAtUs) + core.config.keepAliveUs)
     }
     return next
   }
@@ -423,9 +425,10 @@ export class Connection implements StreamTransport {
       core.keys.onTimeout(nowUs)
       path.mtu.onTimeout(nowUs)
       const { keepAliveUs } = core.config
-      if (keepAliveUs > 0 && nowUs >= core.lastActivityUs + keepAliveUs) {
+      if (keepAliveUs > 0 && nowUs >= Math.max(core.lastActivityUs, this.#keptAliveAtUs) + keepAliveUs) {
         core.pingPending = true
-        core.lastActivityUs = nowUs
+        // Asking for a sign of life is none: a peer that is gone must not be waited for beyond the idle timeout.
+        this.#keptAliveAtUs = nowUs
       }
     } catch (error) {
       this.fail(error, nowUs)
