@@ -48,11 +48,10 @@ export class AmplificationChecker implements WorldObserver {
     const balance = this.#balance(datagram.destinationAddress, datagram.destinationPort)
     balance.sent += datagram.length
     this.checked++
-    if (balance.isValidated || balance.sent <= 3 * balance.received) return
-    if (balance.hasAnswered && this.#knows(datagram.destinationAddress, datagram.destinationPort)) {
+    if (balance.isValidated) return
+    if (balance.hasAnswered && this.#knows(datagram.destinationAddress, datagram.destinationPort))
       balance.isValidated = true
-      return
-    }
+    if (balance.isValidated || balance.sent <= 3 * balance.received) return
     throw new SafetyError(
       `amplification at ${seconds(nowUs)}: ${balance.sent} bytes sent to ${datagram.destinationAddress}:${datagram.destinationPort}, which sent only ${balance.received} and is not validated`,
     )
