@@ -19,6 +19,8 @@ export interface TransportConfig {
   readonly maxStreamsUni: number
   /** Bytes one stream buffers for sending before `write` blocks (at least; grows with the congestion window). */
   readonly sendBufferBytes: number
+  /** Bytes all streams together buffer for sending; beyond it each stream still gets 64 KiB. */
+  readonly connectionSendBufferBytes: number
   /** Largest DATAGRAM frame accepted; 0 = not supported. */
   readonly datagramFrameBytesMax: number
   /** DATAGRAMs queued in each direction. */
@@ -59,6 +61,7 @@ export const transportDefaults: TransportConfig = {
   maxStreamsBidi: 128,
   maxStreamsUni: 128,
   sendBufferBytes: 1 * MiB,
+  connectionSendBufferBytes: 4 * MiB,
   datagramFrameBytesMax: 65_535,
   datagramQueueMax: 256,
   congestion: 'cubic',
@@ -86,6 +89,7 @@ const bounds: Readonly<Partial<Record<keyof TransportConfig, readonly [number, n
   maxStreamsBidi: [0, 65_536],
   maxStreamsUni: [0, 65_536],
   sendBufferBytes: [1 * KiB, 1024 * MiB],
+  connectionSendBufferBytes: [1 * KiB, 1024 * MiB],
   datagramFrameBytesMax: [0, 65_535],
   datagramQueueMax: [0, 65_536],
   mtuBytesMax: [1200, 65_507],

@@ -19,7 +19,11 @@ export class KeyRing {
   /** The current phase was acknowledged: another update is allowed. */
   #isPhaseAcked = false
   #isUpdateWanted = false
-  /** When the previous receive key goes, NEVER when there is none. */
+  /** The peer updated and no ACK has told it yet that we followed. */
+  #isConfirmationOwed = false
+  /** We updated and no packet of the new phase has come back: the peer may still seal with the old keys. */
+  #isPeerBehind = false
+  /** When the previous receive key goes, NEVER when there is none or the peer is behind. */
   previousDropAtUs: Micros = NEVER
   readonly #updatePackets: number
 
@@ -100,27 +104,44 @@ export class KeyRing {
     if (!this.#isUpdateWanted || !isConfirmed) return false
     if (this.generation > 0 && !this.#isPhaseAcked) return false
     // RFC 9001 §6.5: wait three PTOs after an update so that old packets can still be opened
-    if (this.previousDropAtUs !== NEVER) return false
-    this.#rotate(ptoUs, nowUs)
+    if (this.previousDropAtUs !== NEVER || this.#isPeerBehind) return false
+    this.#rotate()
+    this.#isPeerBehind = true
     return true
   }
 
   /** A packet was opened with keys of `generation`. Returns true when this made us follow the peer's update. */
   onOpened(generation: number, ptoUs: Micros, nowUs: Micros): boolean {
+    if (generation === this.generation && this.#isPeerBehind) this.#expirePrevious(ptoUs, nowUs)
     if (generation <= this.generation) return false
-    // RFC 9001 §6.2: "An endpoint that receives … a key update … before it has … acknowledgment" twice is KEY_UPDATE_ERROR
-    if (generation > this.generation + 1) throw new TransportError('KEY_UPDATE_ERROR', 0, 'two key updates at once')
-    this.#rotate(ptoUs, nowUs)
+    // RFC 9001 §6.2: "An endpoint MAY treat such consecutive key updates as a connection error of type KEY_UPDATE_ERROR": it bounds updates to one per round trip
+    if (generation > this.generation + 1 || this.#isConfirmationOwed) {
+      throw new TransportError('KEY_UPDATE_ERROR', 0, 'a second key update before the first was acknowledged')
+    }
+    this.#rotate()
+    this.#expirePrevious(ptoUs, nowUs)
+    this.#isConfirmationOwed = true
     return true
   }
 
-  #rotate(ptoUs: Micros, nowUs: Micros): void {
+  // RFC 9001 §6.5: "An endpoint SHOULD retain old read keys for no more than three times the PTO after having received a packet protected using the new keys."
+  // Not from our own update on: a peer that is cut off until later would never be understood again.
+  #expirePrevious(ptoUs: Micros, nowUs: Micros): void {
+    this.#isPeerBehind = false
+    this.previousDropAtUs = nowUs + 3 * ptoUs
+  }
+
+  #rotate(): void {
     this.#crypto.rotate(this.#pairs[Level.OneRtt] as KeyPair)
     this.generation++
     this.sealedPackets = 0
     this.#isPhaseAcked = false
     this.#isUpdateWanted = false
-    this.previousDropAtUs = nowUs + 3 * ptoUs
+  }
+
+  /** An ACK left in a 1-RTT packet of the current phase: the peer may update again once it has it. */
+  onAckSent(): void {
+    this.#isConfirmationOwed = false
   }
 
   /** A packet sealed in the current phase was acknowledged. */

@@ -12,6 +12,8 @@ import { StreamOutbox } from './stream-outbox.ts'
 
 /** Statistics of finished streams are kept for this many streams. */
 const FINISHED_STATS_MAX = 256
+/** What each stream may buffer for sending even when the connection's share is used up: streams must not starve. */
+const SEND_BUFFER_FLOOR_BYTES = 65_536
 
 export interface StreamSetOptions {
   readonly role: 'client' | 'server'
@@ -22,6 +24,7 @@ export interface StreamSetOptions {
   readonly maxStreamsBidi: number
   readonly maxStreamsUni: number
   readonly sendBufferBytes: number
+  readonly connectionSendBufferBytes: number
 }
 
 /** Peer's initial per-stream limits, from its transport parameters. */
@@ -49,6 +52,8 @@ export class StreamSet {
   readonly #events: EventQueue
   readonly #options: StreamSetOptions
   readonly #isServer: boolean
+  /** Bytes written to all streams and not acknowledged. */
+  #bufferedBytes = 0
   #peer: PeerStreamLimits | undefined
 
   constructor(options: StreamSetOptions, events: EventQueue) {
@@ -125,14 +130,30 @@ export class StreamSet {
     const stream = this.#sendable(id, 'write')
     const send = stream.send as SendStream
     if (send.resetCode >= 0) return 0
-    if (send.isFinished) throw new QuicError('ERR_STREAM_FINISHED', `stream ${id} was finished; write() needs an open send side`)
-    const room = Math.max(0, this.sendBufferBytes - send.buffer.bufferedBytes)
-    const accepted = Math.min(room, data.length)
+    if (send.isFinished)
+      throw new QuicError('ERR_STREAM_FINISHED', `stream ${id} was finished; write() needs an open send side`)
+    const accepted = Math.min(this.#sendRoom(send), data.length)
     if (accepted < data.length) send.wantsWritable = true
     if (accepted === 0) return 0
     send.buffer.write(accepted === data.length ? data : data.subarray(0, accepted))
+    this.#bufferedBytes += accepted
     this.outbox.activate(stream)
     return accepted
+  }
+
+  /** Bytes `write` takes now. A peer that reads nothing on many streams must not make us hold a full buffer for each. */
+  #sendRoom(send: SendStream): number {
+    const own = send.buffer.bufferedBytes
+    const shared = Math.max(this.#options.connectionSendBufferBytes, this.sendBufferBytes) - this.#bufferedBytes
+    return Math.max(0, Math.min(this.sendBufferBytes - own, Math.max(SEND_BUFFER_FLOOR_BYTES - own, shared)))
+  }
+
+  #abandon(stream: Stream, code: ErrorCode): void {
+    const send = stream.send as SendStream
+    const { bufferedBytes } = send.buffer
+    if (!send.reset(code)) return
+    this.#bufferedBytes -= bufferedBytes
+    this.outbox.queueControl(stream)
   }
 
   finish(id: StreamId): void {
@@ -147,7 +168,7 @@ export class StreamSet {
   reset(id: StreamId, code: ErrorCode): void {
     const stream = this.#streams.get(id)
     if (stream?.send === undefined) return
-    if (stream.send.reset(code)) this.outbox.queueControl(stream)
+    this.#abandon(stream, code)
   }
 
   stop(id: StreamId, code: ErrorCode): void {
@@ -193,7 +214,10 @@ export class StreamSet {
   #sendable(id: StreamId, verb: string): Stream {
     const stream = this.#streams.get(id)
     if (stream?.send === undefined) {
-      throw new QuicError('ERR_STREAM_NOT_OPEN', `stream ${id} is closed or has no send side; ${verb}() needs an open one`)
+      throw new QuicError(
+        'ERR_STREAM_NOT_OPEN',
+        `stream ${id} is closed or has no send side; ${verb}() needs an open one`,
+      )
     }
     return stream
   }
@@ -204,7 +228,15 @@ export class StreamSet {
 
   // ---- frames from the peer
 
-  onStream(id: StreamId, offset: number, bytes: Uint8Array, start: number, end: number, fin: boolean, packetBytes: number): void {
+  onStream(
+    id: StreamId,
+    offset: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    fin: boolean,
+    packetBytes: number,
+  ): void {
     const stream = this.#forReceiving(id)
     if (stream === undefined) return
     const recv = stream.recv as RecvStream
@@ -255,7 +287,7 @@ export class StreamSet {
     const send = stream?.send
     if (stream === undefined || send === undefined || send.isTerminal() || send.resetCode >= 0) return
     // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a RESET_STREAM frame if the stream is in the "Ready" or "Send" state"
-    if (send.reset(code)) this.outbox.queueControl(stream)
+    this.#abandon(stream, code)
     this.#events.push({ kind: 'streamStopped', id, code })
   }
 
@@ -338,12 +370,15 @@ export class StreamSet {
     const stream = this.#streams.get(id)
     const send = stream?.send
     if (stream === undefined || send === undefined) return
-    if (send.onAcked(offset, Math.floor(lengthAndFin / 2), lengthAndFin % 2 === 1)) {
+    const { bufferedBytes } = send.buffer
+    const isDelivered = send.onAcked(offset, Math.floor(lengthAndFin / 2), lengthAndFin % 2 === 1)
+    this.#bufferedBytes -= bufferedBytes - send.buffer.bufferedBytes
+    if (isDelivered) {
       this.#events.push({ kind: 'streamDelivered', id })
       this.#maybeRetire(stream)
       return
     }
-    if (send.wantsWritable && send.buffer.bufferedBytes <= this.sendBufferBytes / 2) {
+    if (send.wantsWritable && this.#sendRoom(send) >= send.buffer.bufferedBytes) {
       send.wantsWritable = false
       this.#events.push({ kind: 'writable', id })
     }

@@ -229,8 +229,8 @@ export class Transmitter {
   #fill(level: Level, space: PacketSpace, path: Path, nowUs: Micros): void {
     const core = this.#core
     const packet = this.#writer
-    if (level !== Level.ZeroRtt && space.ack.isUseful) writeAck(packet, space, nowUs)
-    else if (level !== Level.ZeroRtt && space.ack.dueAtUs <= nowUs) writeAck(packet, space, nowUs)
+    const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
+    if (isAckWanted && writeAck(packet, space, nowUs) && level === Level.OneRtt) core.keys.onAckSent()
     if (this.#budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
     core.handshake.write(packet)
     if (level === Level.OneRtt || level === Level.ZeroRtt) {
