@@ -1,6 +1,7 @@
 /** Writes what one connection does as qlog (JSON text sequence), from packets down to frames. */
 import type { ConnectionObserver, Level, Micros, PacketInfo, PathMetrics, PathTuple } from '@quicether/transport'
 import type { BoundedFile } from '../capture/bounded-file.ts'
+import { dropTrigger, toQlogEvent } from './events.ts'
 import { FrameJson } from './frame-json.ts'
 
 /** Opens the file of a connection; undefined = this one is not recorded. */
@@ -114,9 +115,10 @@ export class QlogWriter implements ConnectionObserver {
 
   event(name: string, data: Readonly<Record<string, unknown>>, nowUs: Micros): void {
     if (this.#file === undefined) return
-    if (name === 'parameters_set') this.#onParameters(data)
+    const event = toQlogEvent(name, data)
+    if (name === 'parameters_set') this.#onParameters(event.data)
     const pathId = typeof data['path_id'] === 'number' ? data['path_id'] : 0
-    this.#record(name.includes(':') ? name : `quic:${name}`, JSON.stringify(data, plain), nowUs, pathId)
+    this.#record(event.name, JSON.stringify(event.data, plain), nowUs, pathId)
     if (name === 'connection_closed') this.#armLinger()
     if (name === 'drained' || (name === 'connection_state_updated' && data['new'] === 'closed')) void this.close()
   }
@@ -185,7 +187,7 @@ export class QlogWriter implements ConnectionObserver {
   #onParameters(data: Readonly<Record<string, unknown>>): void {
     const exponent = data['ack_delay_exponent']
     if (typeof exponent !== 'number') return
-    if (data['initiator'] === 'local' || data['owner'] === 'local') this.#ackDelayExponentLocal = exponent
+    if (data['initiator'] === 'local') this.#ackDelayExponentLocal = exponent
     else this.#ackDelayExponentRemote = exponent
   }
 
@@ -243,22 +245,6 @@ function changedMetrics(before: PathMetrics | undefined, now: PathMetrics): Reco
 function endpointInfo(address: PathTuple['localAddress'], port: number, cid: string): Record<string, unknown> {
   const family = address.includes(':') ? 'v6' : 'v4'
   return { [`ip_${family}`]: address, [`port_${family}`]: port, ...(cid === '' ? {} : { connection_ids: [cid] }) }
-}
-
-const dropTriggers = [
-  [/duplicate/, 'duplicate'],
-  [/authentic|decrypt/, 'decryption_failure'],
-  [/key/, 'key_unavailable'],
-  [/unknown.*(cid|connection)|connection.?unknown/, 'connection_unknown'],
-  [/version|unsupported/, 'unsupported'],
-  [/malformed|invalid|short/, 'invalid'],
-  [/limit|full|reject|amplification/, 'rejected'],
-] as const
-
-function dropTrigger(reason: string): string {
-  const lower = reason.toLowerCase()
-  for (const [pattern, trigger] of dropTriggers) if (pattern.test(lower)) return trigger
-  return 'general'
 }
 
 function pathField(pathId: number): string {

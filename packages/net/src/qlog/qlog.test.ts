@@ -201,17 +201,50 @@ test('only changed metrics are written, per path', async () => {
 test('ACK delays use the exponent that the sender of the ACK announced', async () => {
   const directory = open('exponent')
   const writer = start(directory.observe())
-  writer.event('parameters_set', { initiator: 'remote', ack_delay_exponent: 10 }, START_US)
+  writer.event('parameters_set', { owner: 'remote', ackDelayExponent: 10, maxIdleTimeoutMs: 5_000 }, START_US)
   const ack = Buffer.from('020a080000', 'hex')
   writer.packetReceived(packet({}), ack, 0, 5, START_US)
   writer.packetSent(packet({}), ack, 0, 5, START_US)
   const path = writer.path ?? ''
   await directory.close()
+  assert.deepEqual(read(path).records[2]?.data, {
+    initiator: 'remote',
+    ack_delay_exponent: 10,
+    max_idle_timeout: 5_000,
+  })
   const delays = read(path)
     .records.slice(3)
     .map((record) => (record.data['frames'] as { ack_delay: number }[])[0]?.ack_delay)
   assert.deepEqual(delays, [8.192, 0.064])
 })
+
+for (const [what, reason, want] of [
+  ['idle', { kind: 'idle', afterUs: 5 }, { trigger: 'idle_timeout', reason: 'nothing was heard from the peer' }],
+  [
+    'a violation',
+    { kind: 'transport', by: 'local', code: 3, name: 'FLOW_CONTROL_ERROR', reason: 'too much' },
+    { initiator: 'local', connection_error: 'flow_control_error', reason: 'too much', trigger: 'error' },
+  ],
+  [
+    'a TLS alert',
+    { kind: 'transport', by: 'peer', code: 0x12a, name: 'CRYPTO_ERROR(42)', reason: '' },
+    { initiator: 'remote', connection_error: 'crypto_error_0x12a', reason: '', trigger: 'error' },
+  ],
+  [
+    'the application',
+    { kind: 'application', by: 'peer', code: 256, reason: 'done' },
+    { initiator: 'remote', application_error: 'unknown', error_code: 256, reason: 'done', trigger: 'application' },
+  ],
+] as const)
+  test(`a connection closed by ${what} says so in qlog's words`, async () => {
+    const directory = open(`closed-${what}`)
+    const writer = start(directory.observe())
+    writer.event('connection_closed', reason, START_US)
+    const path = writer.path ?? ''
+    await directory.close()
+    const last = read(path).records.at(-1)
+    assert.deepEqual([last?.name, last?.data], ['quic:connection_closed', want])
+  })
 
 test('a client that reuses a connection ID cannot overwrite an earlier log', async () => {
   const directory = open('names')
