@@ -108,9 +108,11 @@ function checkType(type: number, encodedLength: number, levelBit: number, multip
   }
   // RFC 9000 §12.4: "the frame type field in all frames … MUST use the shortest possible encoding" (PROTOCOL_VIOLATION allowed)
   const shortest = type < 0x40 ? 1 : 2
-  if (encodedLength !== shortest) throw new TransportError('PROTOCOL_VIOLATION', type, 'frame type not in shortest form')
+  if (encodedLength !== shortest)
+    throw new TransportError('PROTOCOL_VIOLATION', type, 'frame type not in shortest form')
   // RFC 9000 §12.4: "An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error of type PROTOCOL_VIOLATION."
-  if ((levels & levelBit) === 0) throw new TransportError('PROTOCOL_VIOLATION', type, 'frame not allowed in this packet type')
+  if ((levels & levelBit) === 0)
+    throw new TransportError('PROTOCOL_VIOLATION', type, 'frame not allowed in this packet type')
 }
 
 function decodeOne(r: Reader, type: number, sink: FrameSink): void {
@@ -169,7 +171,8 @@ function decodeStream(r: Reader, type: number, sink: FrameSink): void {
   const length = (type & 0x02) !== 0 ? r.varint() : r.remaining
   const start = r.skip(length)
   // RFC 9000 §19.8: "The largest offset delivered on a stream … cannot exceed 2^62-1" (we stop at 2^53)
-  if (offset + length > Number.MAX_SAFE_INTEGER) throw new TransportError('FRAME_ENCODING_ERROR', type, 'offset too large')
+  if (offset + length > Number.MAX_SAFE_INTEGER)
+    throw new TransportError('FRAME_ENCODING_ERROR', type, 'offset too large')
   sink.onStream(id, offset, start, start + length, (type & 0x01) !== 0)
 }
 

@@ -121,7 +121,12 @@ function peekVarint(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /** Bytes of a long header up to and including a 2-byte length field, packet number excluded. */
-export function longHeaderLength(type: PacketType, dcidLength: number, scidLength: number, tokenLength: number): number {
+export function longHeaderLength(
+  type: PacketType,
+  dcidLength: number,
+  scidLength: number,
+  tokenLength: number,
+): number {
   const token = type === PacketType.Initial ? varintLength(tokenLength) + tokenLength : 0
   return 7 + dcidLength + scidLength + token + 2
 }

@@ -126,7 +126,8 @@ export function decodeTransportParameters(bytes: Uint8Array, sender: 'client' | 
       if (seen.size >= PARAMETERS_MAX) bad('too many parameters')
       seen.add(id)
       // RFC 9000 §18.2: "A client MUST NOT include any server-only transport parameter"
-      if (sender === 'client' && serverOnly.includes(id)) bad(`server-only parameter 0x${id.toString(16)} from a client`)
+      if (sender === 'client' && serverOnly.includes(id))
+        bad(`server-only parameter 0x${id.toString(16)} from a client`)
       decodeOne(parameters, id, bytes.subarray(start, start + length))
     }
   } catch (error) {
@@ -185,7 +186,15 @@ function wholeVarint(id: number, value: Uint8Array): number {
   const reader = new Reader(value)
   const result = reader.varintClamped()
   if (reader.remaining !== 0) bad(`parameter 0x${id.toString(16)} has ${reader.remaining} bytes too many`)
+  // RFC 9000 §4.6: a max_streams parameter above 2^60 is TRANSPORT_PARAMETER_ERROR; doubles cannot tell, bytes can
+  const isStreamLimit = id === ParameterId.InitialMaxStreamsBidi || id === ParameterId.InitialMaxStreamsUni
+  if (isStreamLimit && exceeds2To60(value)) bad('max_streams above 2^60')
   return result
+}
+
+function exceeds2To60(value: Uint8Array): boolean {
+  if (value.length !== 8 || ((value[0] as number) & 0x3f) < 0x10) return false
+  return !(value[0] === 0xd0 && value.subarray(1).every((byte) => byte === 0))
 }
 
 function cidOf(id: number, value: Uint8Array): Uint8Array {
@@ -197,7 +206,8 @@ function decodePreferredAddress(value: Uint8Array): PreferredAddress {
   if (value.length < 41) bad('preferred_address too short')
   const cidLength = value[24] as number
   // RFC 9000 §18.2: "A server that chooses a zero-length connection ID MUST NOT provide a preferred address."
-  if (cidLength < 1 || cidLength > 20 || value.length !== 41 + cidLength) bad('preferred_address with a bad connection ID')
+  if (cidLength < 1 || cidLength > 20 || value.length !== 41 + cidLength)
+    bad('preferred_address with a bad connection ID')
   const v4 = value.subarray(0, 4)
   const words: string[] = []
   for (let i = 6; i < 22; i += 2) words.push((((value[i] as number) << 8) | (value[i + 1] as number)).toString(16))
@@ -230,9 +240,6 @@ function validate(p: TransportParameters): void {
   if (p.ackDelayExponent > 20) bad(`ack_delay_exponent ${p.ackDelayExponent} above 20`)
   if (p.maxAckDelayMs >= 16_384) bad(`max_ack_delay ${p.maxAckDelayMs} of 2^14 or more`)
   if (p.activeConnectionIdLimit < 2) bad(`active_connection_id_limit ${p.activeConnectionIdLimit} below 2`)
-  // RFC 9000 §4.6: "If a max_streams transport parameter … is received with a value greater than 2^60 …"
-  const streamsMax = 2 ** 53 - 1
-  if (p.initialMaxStreamsBidi > streamsMax || p.initialMaxStreamsUni > streamsMax) bad('max_streams above 2^60')
   // RFC 10069 §2.1: "The value of the initial_max_path_id parameter MUST NOT exceed 2^32-1"
   if (p.initialMaxPathId !== undefined && p.initialMaxPathId > 0xffff_ffff) bad('initial_max_path_id above 2^32-1')
 }
@@ -318,7 +325,8 @@ function encodePreferredAddress(address: PreferredAddress): Uint8Array {
 /** 16 bytes of an IPv6 address text, `::` allowed; throws RangeError for anything else. */
 export function parseIpv6(text: string): Uint8Array {
   const [head = '', tail] = text.split('::')
-  const words = (part: string): number[] => (part === '' ? [] : part.split(':').map((word) => Number.parseInt(word, 16)))
+  const words = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((word) => Number.parseInt(word, 16))
   const left = words(head)
   const right = tail === undefined ? [] : words(tail)
   const missing = 8 - left.length - right.length

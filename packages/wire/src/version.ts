@@ -11,7 +11,7 @@ export function isSupportedVersion(version: number): boolean {
 
 // RFC 9000 §15: "Versions that follow the pattern 0x?a?a?a?a are reserved for use in forcing version negotiation"
 export function isReservedVersion(version: number): boolean {
-  return ((version & 0x0f0f_0f0f) >>> 0) === 0x0a0a_0a0a
+  return (version & 0x0f0f_0f0f) >>> 0 === 0x0a0a_0a0a
 }
 
 /** Packet types; the first four equal the encryption levels. */
