@@ -16,14 +16,23 @@ export interface CliResult {
   readonly stderr: string
 }
 
-/** A directory that goes away with the test. */
+const running = new WeakMap<TestContext, CliProcess[]>()
+
+/** A directory that goes away with the test, after the commands that ran in it have ended. */
 export function scratchDirectory(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'quicether-process-'))
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  running.set(t, [])
+  t.after(async () => {
+    for (const command of running.get(t) ?? []) {
+      command.signal('SIGKILL')
+      await command.exit()
+    }
+    rmSync(directory, { recursive: true, force: true })
+  })
   return directory
 }
 
-/** One running command; the test's end kills it. */
+/** One running command in a scratch directory; the test's end kills it. */
 export class CliProcess {
   readonly child: ChildProcess
   readonly #exited: Promise<CliResult>
@@ -45,7 +54,7 @@ export class CliProcess {
         this.#onOutput?.()
       })
     })
-    t.after(() => this.child.kill('SIGKILL'))
+    running.get(t)?.push(this)
   }
 
   /** The first match in what it has printed so far or prints next, on either stream. */

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -80,6 +81,17 @@ function readMetrics(setup: Setup): MetricsDocument {
   return JSON.parse(readFileSync(join(setup.directory, setup.results, 'quic_metrics.json'), 'utf8')) as MetricsDocument
 }
 
+/** The first periodic report that shows what is waited for. */
+async function metricsWith(setup: Setup, isThere: (metrics: MetricsDocument) => boolean): Promise<MetricsDocument> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    await sleep(100)
+    if (!existsSync(join(setup.directory, setup.results, 'quic_metrics.json'))) continue
+    const metrics = readMetrics(setup)
+    if (isThere(metrics)) return metrics
+  }
+  return assert.fail('no report showed what was waited for')
+}
+
 /** A TCP port on which nothing listens. */
 async function deadPort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -147,17 +159,17 @@ test('a dead service gives 502 with the reason while the others give right answe
 })
 
 test('a service that never answers gives 504 while the others give right answers', async (t) => {
-  const setup = await setUp(t, { change: { control: await silentPort(t) }, extra: 'response_timeout_ms = 300' })
+  const setup = await setUp(t, { change: { control: await silentPort(t) }, extra: 'response_timeout_ms = 2000' })
   const { report } = await client(t, setup)
   for (const stream of report.streams) {
     assert.equal(stream.isRight, stream.service !== 'control', `${stream.service}: ${stream.note}`)
     if (stream.service === 'control')
-      assert.match(stream.note, /status 504: service "control" at .* did not answer within 300 ms/u)
+      assert.match(stream.note, /status 504: service "control" at .* did not answer within 2000 ms/u)
   }
 })
 
 test('a client that is killed in the middle of an upload is cleaned up and others are served', async (t) => {
-  const setup = await setUp(t, { args: ['--idle-timeout', '500'] })
+  const setup = await setUp(t, { args: ['--idle-timeout', '3000', '--report-interval', '100'] })
   const victim = new CliProcess(t, setup.directory, [
     'client',
     '--port',
@@ -169,12 +181,11 @@ test('a client that is killed in the middle of an upload is cleaned up and other
     '--fps',
     '10',
   ])
-  await setup.router.output(/connection 1: 1-RTT handshake/u)
-  await sleep(300)
+  await metricsWith(setup, (metrics) => metrics.streams.some((stream) => stream.requestBytes > 0))
   victim.signal('SIGKILL')
   const { report } = await client(t, setup)
   assert.equal(report.wrong, 0)
-  await setup.router.output(/connection 1: closed, idle for 500 ms/u)
+  await setup.router.output(/connection 1: closed, idle for 3000 ms/u)
   const metrics = await stopRouter(setup)
   assert.equal(metrics.totals.streamsOpen, 0)
   assert.ok(metrics.streams.some((stream) => stream.connection === 1 && stream.outcome === 'aborted'))
@@ -183,14 +194,15 @@ test('a client that is killed in the middle of an upload is cleaned up and other
 
 test('a full disk under the results is said once and serving goes on', async (t) => {
   const directory = scratchDirectory(t)
-  const results = join(directory, 'results')
-  const kind = fillable(t, results)
+  const { results, kind } = fullDirectory(t)
   t.diagnostic(`full disk: ${kind}`)
   const services = await startServices(t, directory)
   writeFileSync(join(directory, 'router.toml'), routerToml(services.ports))
   const { process: router, port } = await startRouterProcess(t, directory, [
     '--config',
     'router.toml',
+    '--results',
+    results,
     '--report-interval',
     '100',
     '--log-level',
@@ -207,28 +219,35 @@ test('a full disk under the results is said once and serving goes on', async (t)
 })
 
 /** A full tmpfs where we may mount one, else a path that cannot be a directory. */
-function fillable(t: TestContext, results: string): string {
+function fullDirectory(t: TestContext): { readonly results: string; readonly kind: string } {
+  const parent = mkdtempSync(join(tmpdir(), 'quicether-full-'))
+  const results = join(parent, 'results')
+  mkdirSync(results)
   try {
-    mkdirSync(results)
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32k', 'tmpfs', results], { stdio: 'ignore' })
   } catch {
-    execFileSync('rmdir', [results])
+    rmdirSync(results)
     writeFileSync(results, '')
-    return 'a file in place of the directory, because this user may not mount a tmpfs'
+    t.after(() => rmSync(parent, { recursive: true, force: true }))
+    return { results, kind: 'a file in place of the directory, because this user may not mount a tmpfs' }
   }
-  t.after(() => execFileSync('umount', [results]))
+  t.after(() => {
+    execFileSync('umount', ['--lazy', results])
+    rmSync(parent, { recursive: true, force: true })
+  })
   try {
     for (let at = 0; at < 64; at++) writeFileSync(join(results, `filler-${at}`), Buffer.alloc(4_096))
   } catch {
     // Full, as intended.
   }
-  return 'a full tmpfs'
+  return { results, kind: 'a full tmpfs' }
 }
 
 test('a router that crashes leaves its report behind', async (t) => {
-  const crash = 'data:text/javascript,setTimeout(() => { throw new Error("out of luck") }, 2500)'
+  const crash = 'data:text/javascript,process.on("SIGUSR2", () => { throw new Error("out of luck") })'
   const setup = await setUp(t, { env: { NODE_OPTIONS: `--import=${encodeURI(crash)}` } })
   await client(t, setup, '--count', '1')
+  setup.router.signal('SIGUSR2')
   const { code, stderr } = await setup.router.exit()
   assert.notEqual(code, 0)
   assert.match(stderr, /quicether: internal error: out of luck \(router\)\. The last report is /u)
@@ -239,9 +258,8 @@ test('a router that crashes leaves its report behind', async (t) => {
 test('reports are written while the router runs', async (t) => {
   const setup = await setUp(t, { args: ['--report-interval', '100'] })
   await client(t, setup, '--count', '1')
-  await sleep(400)
-  assert.equal(readMetrics(setup).run.reason, 'interval')
-  assert.equal(readMetrics(setup).totals.streams, 3)
+  const metrics = await metricsWith(setup, (found) => found.totals.streams === 3)
+  assert.equal(metrics.run.reason, 'interval')
 })
 
 test('key logs are in NSS form on both sides, share their secrets, and only their owner reads them', async (t) => {
