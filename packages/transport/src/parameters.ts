@@ -1,5 +1,5 @@
 /** Our transport parameters, and the checks of the peer's against the handshake (RFC 9000 §7.3, RFC 9368 §4). */
-import { TransportError, type TransportParameters, defaultTransportParameters } from '@quicether/wire'
+import { TransportError, type TransportParameters, Version, defaultTransportParameters } from '@quicether/wire'
 import type { TransportConfig } from './config.ts'
 import type { Role } from './core.ts'
 
@@ -17,6 +17,12 @@ export interface HandshakeFacts {
   /** Client: it reacted to a Version Negotiation packet. */
   readonly isAfterVersionNegotiation: boolean
   readonly versions: readonly number[]
+}
+
+/** Where a server wants clients to go after the handshake (RFC 9000 §9.6); at least one address. */
+export interface PreferredEndpoint {
+  readonly ipv4?: { readonly address: string; readonly port: number }
+  readonly ipv6?: { readonly address: string; readonly port: number }
 }
 
 /** Parameters of this endpoint for one connection; connection IDs are added by the caller. */
@@ -68,8 +74,14 @@ export function authenticatePeer(peer: TransportParameters, facts: HandshakeFact
 function authenticateVersion(peer: TransportParameters, facts: HandshakeFacts): void {
   const info = peer.versionInformation
   if (info === undefined) {
+    // RFC 9368 §8: version 1 after Version Negotiation goes on as if the server had named it as its only version
+    if (facts.isAfterVersionNegotiation && facts.version === Version.V1) return
     if (facts.isAfterVersionNegotiation || facts.version !== facts.originalVersion) {
-      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'the server changed the version without version_information')
+      throw new TransportError(
+        'VERSION_NEGOTIATION_ERROR',
+        0,
+        'the server changed the version without version_information',
+      )
     }
     return
   }

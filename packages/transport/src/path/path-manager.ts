@@ -1,4 +1,5 @@
 /** Opens, validates and moves paths: NAT rebinding, migration, preferred address. The only writer of path state. */
+import type { PeerCid } from '../cid/cid-registry.ts'
 import type { EventQueue } from '../event-queue.ts'
 import { type Micros, NEVER, type PathTuple, sameTuple } from '../ports/datagrams.ts'
 import type { Path } from './path.ts'
@@ -96,13 +97,24 @@ export class PathManager {
     const isActive = sameTuple(path.tuple, tuple)
     let probe = this.#probeFor(tuple)
     if (probe === undefined) {
+      const cid = isActive || this.#host.isServer ? undefined : this.#cidForAnswer(path)
+      // RFC 9000 §9.5 outweighs the answer: without a CID of its own a tuple that we have left stays silent.
+      if (!isActive && !this.#host.isServer && cid === undefined) return
       probe = this.#addProbe(tuple, isActive ? 'active' : 'answer')
+      probe.cid = cid
       // A client knows that the server's address is the server's: no amplification limit there.
       probe.isValidated = !this.#host.isServer || (isActive && path.isValidated)
       if (isActive) probe.receivedBytes = path.receivedBytes
       if (isActive) probe.sentBytes = path.sentBytes
     }
     probe.onChallenge(data)
+  }
+
+  /** A client's answer from another local address than the active one needs another CID (RFC 9000 §9.5). */
+  #cidForAnswer(path: Path): PeerCid | undefined {
+    const cid = path.cids.takeSpare()
+    if (cid !== undefined) path.cids.inUse.push(cid)
+    return cid
   }
 
   /** PATH_RESPONSE arrived. It may come over any path (RFC 9000 §8.2.3). */
@@ -132,7 +144,9 @@ export class PathManager {
 
   /** Our own local address was seen to differ (wildcard socket): nothing the peer did. */
   #onClientRebound(path: Path, tuple: PathTuple): void {
-    const { remoteAddress, remotePort } = path.tuple
+    const { remoteAddress, remotePort, localPort, socket } = path.tuple
+    // RFC 9000 §9.5: packets under way to a socket that we have left must not lead us back there with the new CID.
+    if (tuple.socket !== socket || tuple.localPort !== localPort) return
     if (tuple.remoteAddress === remoteAddress && tuple.remotePort === remotePort) path.tuple = tuple
   }
 
@@ -280,7 +294,8 @@ export class PathManager {
   /** Forgets tuples that only asked a question and got their answer. */
   onProbeSent(probe: PathProbe): void {
     if (probe.hasSomethingToSend() || probe.isValidating()) return
-    if (probe.purpose === 'answer' && !probe.isValidated && this.probes.length > PROBES_MAX / 2) this.#removeProbe(probe)
+    if (probe.purpose === 'answer' && !probe.isValidated && this.probes.length > PROBES_MAX / 2)
+      this.#removeProbe(probe)
   }
 
   #notify(path: Path, change: 'validated' | 'rebound' | 'migrated' | 'failed'): void {

@@ -1,8 +1,11 @@
 /** Validation of one address tuple (RFC 9000 §8.2): challenges out, responses due, amplification credit. */
 import type { PeerCid } from '../cid/cid-registry.ts'
 import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
+import { INITIAL_RTT_US } from '../recovery/rtt.ts'
 import { AMPLIFICATION_FACTOR } from './path.ts'
 
+/** PTO of a path without samples: kInitialRtt + 4 * kInitialRtt / 2 (RFC 9002 §6.2.2). */
+const NEW_PATH_PTO_US = 3 * INITIAL_RTT_US
 /** Challenges of ours that an answer may still match. */
 const OUTSTANDING_MAX = 4
 /** PATH_RESPONSE frames owed on one tuple; a peer that sends more challenges gets no more answers. */
@@ -40,7 +43,7 @@ export class PathProbe {
     this.isValidated = false
     this.challengePending = true
     this.intervalUs = ptoUs
-    this.deadlineUs = nowUs + 3 * Math.max(ptoUs, 333_000)
+    this.deadlineUs = nowUs + 3 * Math.max(ptoUs, NEW_PATH_PTO_US)
     this.repeatAtUs = NEVER
   }
 

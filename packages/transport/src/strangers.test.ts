@@ -1,0 +1,80 @@
+/** What other implementations on the wire taught the engine: each test is a failure seen against a stranger. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Version, defaultTransportParameters } from '@quicether/wire'
+import type { ConnectionObserver, PacketInfo } from './observe.ts'
+import { type HandshakeFacts, authenticatePeer } from './parameters.ts'
+import { Level } from './ports/crypto.ts'
+import { Pair, clientTuple, transfer } from './testing/index.ts'
+
+const silent: ConnectionObserver = {
+  connectionStarted() {},
+  packetSent() {},
+  packetReceived() {},
+  packetDropped() {},
+  packetLost() {},
+  metricsUpdated() {},
+  event() {},
+}
+
+test('a client that has migrated is not called back by packets under way to its old address', () => {
+  const pair = new Pair().handshake()
+  pair.advance(100_000)
+  const down = transfer(pair, 'server', 2_000_000)
+  pair.advance(40_000)
+  assert.ok(pair.connection.migrate(clientTuple(41_000), pair.nowUs))
+  pair.run(() => pair.clientEvents.some((event) => event.kind === 'path' && event.change === 'migrated'))
+  pair.run(down.isDone)
+  const cids = new Map<number, Set<string>>()
+  for (const { from, bytes, tuple } of pair.sent) {
+    if (from !== 'client' || ((bytes[0] as number) & 0x80) !== 0) continue
+    const seen = cids.get(tuple.localPort) ?? new Set()
+    seen.add(Buffer.from(bytes.subarray(1, 9)).toString('hex'))
+    cids.set(tuple.localPort, seen)
+  }
+  const shared = [...(cids.get(40_000) ?? [])].filter((cid) => cids.get(41_000)?.has(cid))
+  assert.deepEqual(shared, [])
+  assert.equal(pair.connection.path.tuple.localPort, 41_000)
+})
+
+test('every Initial of a client that hears nothing carries the ClientHello', () => {
+  const firstFrames: number[] = []
+  const observer: ConnectionObserver = {
+    ...silent,
+    packetSent(packet: PacketInfo, bytes: Uint8Array, payloadStart: number) {
+      if (packet.level === Level.Initial) firstFrames.push(bytes[payloadStart] as number)
+    },
+  }
+  const pair = new Pair({ observe: ({ role }) => (role === 'client' ? observer : null) })
+  pair.filter = ({ from }) => from !== 'client'
+  pair.connect()
+  pair.advance(6_000_000)
+  assert.ok(firstFrames.length >= 3, `${firstFrames.length} Initials`)
+  assert.ok(
+    firstFrames.every((type) => type === 0x06),
+    `first frame types ${firstFrames.join(', ')}`,
+  )
+})
+
+function afterNegotiation(version: number): HandshakeFacts {
+  return {
+    role: 'client',
+    peerCid: new Uint8Array([1]),
+    originalDestinationCid: new Uint8Array([2]),
+    retrySourceCid: undefined,
+    version,
+    originalVersion: version,
+    isAfterVersionNegotiation: true,
+    versions: [Version.V2, Version.V1],
+  }
+}
+
+test('Version Negotiation to version 1 works with a server that sends no version_information, to version 2 it does not', () => {
+  const peer = {
+    ...defaultTransportParameters(),
+    initialSourceCid: new Uint8Array([1]),
+    originalDestinationCid: new Uint8Array([2]),
+  }
+  authenticatePeer(peer, afterNegotiation(Version.V1))
+  assert.throws(() => authenticatePeer(peer, afterNegotiation(Version.V2)), /without version_information/)
+})
