@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { makeCertificates, peers, repositoryRoot } from '../interop/peers.ts'
 import { PeerProcess } from '../interop/peer-process.ts'
+import { ALLOCATED_BYTES_PER_PACKET_MAX, type AllocationResult, measureAllocation } from './allocation.ts'
 import { type Arm, arms, type Measure } from './arms.ts'
 import { median, spread } from './statistics.ts'
 
@@ -16,7 +17,12 @@ const usage = `Usage: npm run bench -- [--repeats N] [--scale X] [--only NAME[,N
   --only NAMES of: ${arms.map((arm) => arm.name).join(', ')} (default: all)
   --json       print the result as JSON, too
   --out FILE   write the result as JSON to a file
-  --assert     fail when our median bulk throughput is below 1 Gbit/s in either direction`
+  --assert     fail when our median bulk throughput is below 1 Gbit/s in either direction
+
+What the engine allocates per packet is counted, too, and fails the run when it is over its budget: unlike speed, it does
+not depend on the machine.`
+
+const ALLOCATION_TRANSFER_BYTES = 64_000_000
 
 /** Bar of --assert, bits per second. */
 const BULK_BITS_PER_SECOND_MIN = 1e9
@@ -61,8 +67,10 @@ async function main(): Promise<number> {
     const versions = await installAll(chosen)
     await makeCertificates(folder)
     const figures = await measureAll(chosen, Math.ceil(repeats), scale, folder)
+    const allocation = measureAllocation(ALLOCATION_TRANSFER_BYTES)
     const result = {
       ...machine(),
+      allocation,
       repeats: Math.ceil(repeats),
       scale,
       versions,
@@ -72,7 +80,7 @@ async function main(): Promise<number> {
     print(result)
     if (values.json) console.log(JSON.stringify(result))
     if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`)
-    return values.assert ? judge(figures) : 0
+    return judge(figures, allocation, values.assert)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -175,6 +183,7 @@ interface Result {
   readonly node: string
   readonly commit: string
   readonly versions: Record<string, string>
+  readonly allocation: AllocationResult
   readonly figures: readonly Record<string, unknown>[]
   readonly ratios: Record<string, number>
 }
@@ -193,10 +202,19 @@ function print(result: Result): void {
     console.log(`${arm.padEnd(16)}${measure.padEnd(12)}${format(middle, measure).padStart(18)}${percent.padStart(9)}`)
   }
   for (const [name, ratio] of Object.entries(result.ratios)) console.log(`${name} = ${ratio.toPrecision(3)}`)
+  const perPacket = Math.round(result.allocation.bytesAllocatedPerPacket)
+  console.log(`allocated per packet: ${perPacket} bytes of at most ${ALLOCATED_BYTES_PER_PACKET_MAX}`)
 }
 
-function judge(figures: readonly Figure[]): number {
+function judge(figures: readonly Figure[], allocation: AllocationResult, isSpeedAsserted: boolean): number {
   let failures = 0
+  if (!(allocation.bytesAllocatedPerPacket <= ALLOCATED_BYTES_PER_PACKET_MAX)) {
+    failures++
+    console.error(
+      `bench: ${allocation.bytesAllocatedPerPacket} bytes allocated per packet; the budget is ${ALLOCATED_BYTES_PER_PACKET_MAX}`,
+    )
+  }
+  if (!isSpeedAsserted) return failures
   for (const measure of ['download', 'upload'] as const) {
     const value = median(
       figures.find((figure) => figure.arm === 'quicether' && figure.measure === measure)?.values ?? [],
