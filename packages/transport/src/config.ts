@@ -106,7 +106,8 @@ export function resolveConfig(partial: Partial<TransportConfig> = {}): Transport
   for (const [name, range] of Object.entries(bounds)) {
     const value = config[name as keyof TransportConfig] as number
     const [min, max] = range as readonly [number, number]
-    if (!(value >= min && value <= max)) throw new QuicError('ERR_CONFIG', `${name} is ${value}; allowed: ${min} to ${max}`)
+    if (!(value >= min && value <= max))
+      throw new QuicError('ERR_CONFIG', `${name} is ${value}; allowed: ${min} to ${max}`)
   }
   if (!congestionAlgorithms.includes(config.congestion)) {
     throw new QuicError('ERR_CONFIG', `congestion is ${config.congestion}; allowed: ${congestionAlgorithms.join(', ')}`)

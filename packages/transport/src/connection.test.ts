@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Version } from '@quicether/wire'
+import { createTuple } from './ports/datagrams.ts'
 import { Pair, clientTuple, serverTuple, transfer } from './testing/index.ts'
 import { createSeededRandom } from './testing/random.ts'
 
@@ -55,7 +56,10 @@ test('a server that demands Retry gets a validated client', () => {
 })
 
 test('a client that starts with a version the server does not speak falls back by Version Negotiation', () => {
-  const pair = new Pair({ client: { versions: [Version.V2, Version.V1] }, server: { versions: [Version.V1] } }).handshake()
+  const pair = new Pair({
+    client: { versions: [Version.V2, Version.V1] },
+    server: { versions: [Version.V1] },
+  }).handshake()
   assert.equal(pair.connection.stats().version, Version.V1)
   assert.equal(pair.server.stats.versionNegotiations, 1)
 })
@@ -195,6 +199,28 @@ test('a connection migrates a thousand times without running out of connection I
     pair.advance(50_000)
   }
   assert.ok(pair.connection.core.paths.probes.length <= 8)
+})
+
+test('a client moves to the preferred address of the server, and the download goes on there', () => {
+  const pair = new Pair({
+    accept: { preferredAddress: { ipv4: { address: '10.0.0.77', port: 8443 } } },
+    connect: {
+      tupleTo: (remoteAddress, remotePort) =>
+        createTuple({
+          localAddress: '10.0.0.1',
+          localPort: 40_000,
+          remoteAddress,
+          remotePort,
+          interfaceIndex: 0,
+          socket: 0,
+        }),
+    },
+  }).handshake()
+  const down = transfer(pair, 'server', 1_000_000)
+  pair.run(down.isDone)
+  assert.equal(pair.connection.paths()[0]?.remoteAddress, '10.0.0.77')
+  assert.equal(pair.accepted?.paths()[0]?.localPort, 8443)
+  assert.equal(pair.connection.stats().migrations, 1)
 })
 
 test('a server that lost its state ends the connection by stateless reset', () => {

@@ -33,6 +33,8 @@ export interface ConnectionHost extends CidHost {
   onWake(connection: Connection): void
   /** A token for later connections to the same server arrived (client). */
   onNewToken(connection: Connection, token: Uint8Array): void
+  /** Client: tuple for a preferred address of the server, undefined to stay where it is. */
+  tupleTo(address: string, port: number): PathTuple | undefined
 }
 
 export interface ConnectionInit {
@@ -102,7 +104,8 @@ export class Connection implements StreamTransport {
     )
     const path = this.#createPath(0, init.tuple)
     path.cids.adoptLocal(init.localCid)
-    for (const level of [Level.Initial, Level.Handshake] as const) path.recovery.spaces.push(core.spaces[level] as PacketSpace)
+    for (const level of [Level.Initial, Level.Handshake] as const)
+      path.recovery.spaces.push(core.spaces[level] as PacketSpace)
     path.recovery.spaces.push(path.space)
     core.spaces[Level.OneRtt] = path.space
     core.paths.paths.push(path)
@@ -157,7 +160,12 @@ export class Connection implements StreamTransport {
   read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus {
     const { streams } = this.core
     const status = streams.read(id, visit)
-    if (streams.window.needsAnnouncement || streams.outbox.hasControl() || streams.limits.announce[0] || streams.limits.announce[1]) {
+    if (
+      streams.window.needsAnnouncement ||
+      streams.outbox.hasControl() ||
+      streams.limits.announce[0] ||
+      streams.limits.announce[1]
+    ) {
       this.#wake()
     }
     return status
@@ -300,6 +308,20 @@ export class Connection implements StreamTransport {
     this.path.cids.replenish(limit)
     core.events.push({ kind: 'confirmed' })
     core.observer?.event('connection_state', { new: 'handshake_confirmed' }, nowUs)
+    if (!core.isServer) this.#considerPreferredAddress(nowUs)
+  }
+
+  // RFC 9000 §9.6.1: "Once the handshake is confirmed, the client SHOULD select one of the two addresses provided by the server and initiate path validation"
+  #considerPreferredAddress(nowUs: Micros): void {
+    const preferred = this.core.peerParameters?.preferredAddress
+    if (preferred === undefined) return
+    const { ipv4Address, ipv4Port, ipv6Address, ipv6Port } = preferred
+    // The family in use is the one known to work.
+    const isIpv6 = this.path.tuple.remoteAddress.includes(':')
+    const address = isIpv6 ? ipv6Address : ipv4Address
+    if (address === undefined) return
+    const tuple = this.#host.tupleTo(address, isIpv6 ? ipv6Port : ipv4Port)
+    if (tuple !== undefined) this.core.paths.usePreferredAddress(this.path, tuple, nowUs)
   }
 
   #onHandshakePacket(_nowUs: Micros): void {
@@ -386,7 +408,12 @@ export class Connection implements StreamTransport {
     const { core } = this
     if (core.state >= LifeState.Closing) return core.state === LifeState.Drained ? NEVER : this.#closeAtUs
     const { path } = this
-    let next = Math.min(this.#handshakeDeadlineUs, this.#idleAtUs(), core.keys.previousDropAtUs, core.paths.nextTimeoutUs())
+    let next = Math.min(
+      this.#handshakeDeadlineUs,
+      this.#idleAtUs(),
+      core.keys.previousDropAtUs,
+      core.paths.nextTimeoutUs(),
+    )
     next = Math.min(next, path.recovery.deadlineUs(path.isAmplificationBlocked()))
     if (!path.isAmplificationBlocked()) {
       for (const space of path.recovery.spaces) next = Math.min(next, space.ack.dueAtUs)
@@ -451,7 +478,10 @@ export class Connection implements StreamTransport {
     }
     if (error instanceof CryptoError) {
       const { code, message: reason } = error
-      return this.#startClosing({ kind: 'transport', by: 'local', code, name: `CRYPTO_ERROR(${code - 0x100})`, reason }, nowUs)
+      return this.#startClosing(
+        { kind: 'transport', by: 'local', code, name: `CRYPTO_ERROR(${code - 0x100})`, reason },
+        nowUs,
+      )
     }
     const reason = error instanceof Error ? error.message : String(error)
     const code = transportErrorCodes.INTERNAL_ERROR
@@ -544,4 +574,3 @@ export class Connection implements StreamTransport {
     return !core.isServer || core.handshake.isComplete
   }
 }
-

@@ -1,9 +1,14 @@
 /** Connection set-up beyond TLS: Initial keys, Retry, version negotiation, 0-RTT, the peer's transport parameters. */
-import { type TransportParameters, decodeTransportParameters, encodeTransportParameters, retryPseudoPacket } from '@quicether/wire'
+import {
+  type TransportParameters,
+  decodeTransportParameters,
+  encodeTransportParameters,
+  retryPseudoPacket,
+} from '@quicether/wire'
 import { type ConnectionCore, EMPTY } from './core.ts'
 import { DeferredTls } from './deferred-tls.ts'
 import { Handshake } from './handshake.ts'
-import { authenticatePeer, checkEarlyDataLimits } from './parameters.ts'
+import { type PreferredEndpoint, authenticatePeer, checkEarlyDataLimits } from './parameters.ts'
 import { type KeyPair, Level, NO_KEY, type TlsSession } from './ports/crypto.ts'
 import type { Micros } from './ports/datagrams.ts'
 
@@ -79,7 +84,14 @@ export class HandshakeFlow {
   }
 
   /** A Retry packet `bytes[start, end)`. Obeyed once, before anything else arrived (RFC 9000 §17.2.5.2). */
-  onRetry(bytes: Uint8Array, start: number, end: number, scid: Uint8Array, token: Uint8Array, version: number): boolean {
+  onRetry(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    scid: Uint8Array,
+    token: Uint8Array,
+    version: number,
+  ): boolean {
     const core = this.#core
     if (this.hasPeer || this.retrySourceCid !== undefined || token.length === 0) return false
     if (version !== core.version) return false
@@ -158,6 +170,21 @@ export class HandshakeFlow {
     if (options.retrySourceCid !== undefined) parameters.retrySourceCid = options.retrySourceCid
     parameters.statelessResetToken = options.resetToken
     this.#createHandshake(new DeferredTls((peer) => this.#startTls(peer)))
+  }
+
+  /** Asks the client to move to another address of ours (RFC 9000 §9.6), with a connection ID for it. */
+  preferAddress(preferred: PreferredEndpoint): void {
+    const { localParameters, paths } = this.#core
+    const { cid, resetToken } = paths.primary.cids.issueForPreferredAddress()
+    const { ipv4, ipv6 } = preferred
+    localParameters.preferredAddress = {
+      ipv4Address: ipv4?.address,
+      ipv4Port: ipv4?.port ?? 0,
+      ipv6Address: ipv6?.address,
+      ipv6Port: ipv6?.port ?? 0,
+      cid,
+      statelessResetToken: resetToken,
+    }
   }
 
   #startTls(peer: TransportParameters | undefined): TlsSession {

@@ -1,5 +1,12 @@
 /** Moves bytes between CRYPTO frames and the TLS session, installs keys, and says when the handshake is done. */
-import { CRYPTO_ERROR_BASE, FrameType, TransportError, type TransportParameters, decodeTransportParameters, varintLength } from '@quicether/wire'
+import {
+  CRYPTO_ERROR_BASE,
+  FrameType,
+  TransportError,
+  type TransportParameters,
+  decodeTransportParameters,
+  varintLength,
+} from '@quicether/wire'
 import type { KeyRing } from './key-ring.ts'
 import { Level, NO_KEY, type TlsSession } from './ports/crypto.ts'
 import { ReceiptKind } from './recovery/sent-packets.ts'
@@ -69,7 +76,11 @@ export class Handshake {
       const buffered = this.#receive[this.#readLevel]
       // RFC 9001 §4.1.3: data buffered at the old level when TLS moves on is a PROTOCOL_VIOLATION
       if (buffered !== undefined && buffered.readableBytes > 0) {
-        throw new TransportError('PROTOCOL_VIOLATION', FrameType.Crypto, 'CRYPTO data left at the level TLS has moved on from')
+        throw new TransportError(
+          'PROTOCOL_VIOLATION',
+          FrameType.Crypto,
+          'CRYPTO data left at the level TLS has moved on from',
+        )
       }
       if (this.#readLevel < level && !(this.#isServer && level === Level.OneRtt)) this.#readLevel = level
     }
@@ -95,7 +106,11 @@ export class Handshake {
     const frameEnd = offset + (end - start)
     // RFC 9000 §7.5: "Endpoints MUST support buffering at least 4096 bytes"; beyond the bound: CRYPTO_BUFFER_EXCEEDED
     if (frameEnd > buffer.readOffset + this.#bufferBytesMax) {
-      throw new TransportError('CRYPTO_BUFFER_EXCEEDED', FrameType.Crypto, `CRYPTO data ${frameEnd - buffer.readOffset} bytes ahead`)
+      throw new TransportError(
+        'CRYPTO_BUFFER_EXCEEDED',
+        FrameType.Crypto,
+        `CRYPTO data ${frameEnd - buffer.readOffset} bytes ahead`,
+      )
     }
     const added = buffer.write(offset, bytes, start, end)
     if (added === 0) return

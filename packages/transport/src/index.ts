@@ -13,6 +13,7 @@ export {
   type ServerOptions,
 } from './endpoint/endpoint.ts'
 export { QuicError } from './errors.ts'
+export type { PreferredEndpoint } from './parameters.ts'
 export * from './events.ts'
 export * from './observe.ts'
 export * from './ports/crypto.ts'

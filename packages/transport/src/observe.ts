@@ -47,7 +47,13 @@ export interface ConnectionObserver {
   packetSent(packet: PacketInfo, bytes: Uint8Array, payloadStart: number, payloadEnd: number, nowUs: Micros): void
   packetReceived(packet: PacketInfo, bytes: Uint8Array, payloadStart: number, payloadEnd: number, nowUs: Micros): void
   packetDropped(reason: string, length: number, nowUs: Micros): void
-  packetLost(level: Level, pathId: PathId, packetNumber: number, trigger: 'reordering' | 'time' | 'pto', nowUs: Micros): void
+  packetLost(
+    level: Level,
+    pathId: PathId,
+    packetNumber: number,
+    trigger: 'reordering' | 'time' | 'pto',
+    nowUs: Micros,
+  ): void
   metricsUpdated(metrics: PathMetrics, nowUs: Micros): void
   /** Rare happenings: parameters_set, key_updated, connection_state, mtu_updated, path, version_information, connection_closed… */
   event(name: string, data: Readonly<Record<string, unknown>>, nowUs: Micros): void

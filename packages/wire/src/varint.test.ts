@@ -21,10 +21,7 @@ test('the 8-byte example of the RFC is beyond exact numbers and is clamped or re
   const bytes = hex('ffffffffffffffff')
   assert.equal(new Reader(bytes).varintClamped(), VARINT_MAX_EXACT)
   assert.throws(() => new Reader(bytes).varint(), TransportError)
-  assert.equal(
-    new Reader(hex('c2197c5eff14e88c')).varintClamped(),
-    151_288_809_941_952_652 > VARINT_MAX_EXACT ? VARINT_MAX_EXACT : 0,
-  )
+  assert.equal(new Reader(hex('c2197c5eff14e88c')).varintClamped(), VARINT_MAX_EXACT)
 })
 
 test('any number below 2^53 reads back after writing, in the shortest form', () => {

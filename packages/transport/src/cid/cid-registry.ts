@@ -72,6 +72,13 @@ export class CidRegistry {
     }
   }
 
+  /** Issues a CID that travels in preferred_address, with sequence 1, instead of a NEW_CONNECTION_ID (RFC 9000 §5.1.1). */
+  issueForPreferredAddress(): LocalCid {
+    const local = this.#host.issue(this.pathId, this.#nextLocal++)
+    this.local.push(local)
+    return local
+  }
+
   localBySequence(sequence: number): LocalCid | undefined {
     return this.local.find((local) => local.sequence === sequence)
   }
@@ -117,7 +124,11 @@ export class CidRegistry {
   onNew(sequence: number, retirePriorTo: number, cid: Uint8Array, resetToken: Uint8Array, limit: number): void {
     // RFC 9000 §19.15: "An endpoint that is sending packets with a zero-length Destination Connection ID MUST treat receipt of a NEW_CONNECTION_ID frame as a connection error of type PROTOCOL_VIOLATION."
     if (this.active !== undefined && this.active.cid.length === 0) {
-      throw new TransportError('PROTOCOL_VIOLATION', 0x18, 'new connection ID although the peer chose a zero-length one')
+      throw new TransportError(
+        'PROTOCOL_VIOLATION',
+        0x18,
+        'new connection ID although the peer chose a zero-length one',
+      )
     }
     this.#checkReuse(sequence, cid, resetToken)
     const isKnown = this.#isKnown(sequence)
@@ -132,7 +143,11 @@ export class CidRegistry {
     if (this.active === undefined) this.active = this.takeSpare()
     // RFC 9000 §5.1.1: "if the number of active connection IDs exceeds the value advertised in its active_connection_id_limit transport parameter, an endpoint MUST close the connection with an error of type CONNECTION_ID_LIMIT_ERROR."
     if (this.#activeCount() > limit) {
-      throw new TransportError('CONNECTION_ID_LIMIT_ERROR', 0x18, `${this.#activeCount()} connection IDs, limit ${limit}`)
+      throw new TransportError(
+        'CONNECTION_ID_LIMIT_ERROR',
+        0x18,
+        `${this.#activeCount()} connection IDs, limit ${limit}`,
+      )
     }
   }
 
@@ -145,7 +160,9 @@ export class CidRegistry {
 
   #isKnown(sequence: number): boolean {
     if (this.active?.sequence === sequence || this.#retired.has(sequence)) return true
-    return this.spare.some((peer) => peer.sequence === sequence) || this.inUse.some((peer) => peer.sequence === sequence)
+    return (
+      this.spare.some((peer) => peer.sequence === sequence) || this.inUse.some((peer) => peer.sequence === sequence)
+    )
   }
 
   // RFC 9000 §19.15: the same sequence with another CID, or the same CID under another sequence, is PROTOCOL_VIOLATION

@@ -86,7 +86,8 @@ export class CidTable<T> {
     this.#occupied = 0
     this.size = 0
     for (let i = 0; i < old.state.length; i++) {
-      if (old.state[i] === USED) this.#insert(old.high[i] as number, old.low[i] as number, old.values[i] as CidTarget<T>)
+      if (old.state[i] === USED)
+        this.#insert(old.high[i] as number, old.low[i] as number, old.values[i] as CidTarget<T>)
     }
   }
 }

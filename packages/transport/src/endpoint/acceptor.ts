@@ -19,7 +19,12 @@ export interface AcceptOptions {
   readonly connectionsMax: number
 }
 
-export const acceptDefaults: AcceptOptions = { retry: 'auto', retryAbove: 256, handshakesMax: 4096, connectionsMax: 65_536 }
+export const acceptDefaults: AcceptOptions = {
+  retry: 'auto',
+  retryAbove: 256,
+  handshakesMax: 4096,
+  connectionsMax: 65_536,
+}
 
 /** What the first packet of a client entitles it to. */
 export interface Admission {
@@ -54,7 +59,8 @@ export class Acceptor {
     nowUs: Micros,
   ): Admission | undefined {
     // RFC 9000 §7.2: the first DCID of a client MUST be at least 8 bytes long
-    if (datagramBytes < INITIAL_DATAGRAM_MIN || header.dcidLength < 8 || header.dcidLength > CID_LENGTH_MAX) return undefined
+    if (datagramBytes < INITIAL_DATAGRAM_MIN || header.dcidLength < 8 || header.dcidLength > CID_LENGTH_MAX)
+      return undefined
     const { options } = this
     if (load.connections >= options.connectionsMax || load.handshakes >= options.handshakesMax) {
       this.refused++
@@ -64,8 +70,14 @@ export class Acceptor {
     const token = bytes.slice(header.tokenOffset, header.tokenOffset + header.tokenLength)
     const verdict = token.length === 0 ? ({ kind: 'none' } as const) : this.#tokens.check(token, tuple, nowUs)
     if (verdict.kind === 'retry') {
-      if (!equal(verdict.retryScid, dcid)) return { originalDcid: dcid, retrySourceCid: undefined, isAddressValidated: false, hasInvalidToken: true }
-      return { originalDcid: verdict.originalDcid, retrySourceCid: dcid, isAddressValidated: true, hasInvalidToken: false }
+      if (!equal(verdict.retryScid, dcid))
+        return { originalDcid: dcid, retrySourceCid: undefined, isAddressValidated: false, hasInvalidToken: true }
+      return {
+        originalDcid: verdict.originalDcid,
+        retrySourceCid: dcid,
+        isAddressValidated: true,
+        hasInvalidToken: false,
+      }
     }
     // RFC 9000 §8.1.2: "If a server receives a client Initial that contains an invalid Retry token … SHOULD immediately close the connection with an INVALID_TOKEN error."
     if (verdict.kind === 'invalid') {

@@ -7,7 +7,7 @@ import { Connection, type ConnectionHost } from '../connection.ts'
 import { LifeState, type Role } from '../core.ts'
 import type { ConnectionEvent } from '../events.ts'
 import type { ConnectionObserver } from '../observe.ts'
-import { localParameters } from '../parameters.ts'
+import { type PreferredEndpoint, localParameters } from '../parameters.ts'
 import type { CryptoPort, RandomSource, TlsClientContext, TlsServerContext } from '../ports/crypto.ts'
 import { DESCRIPTOR_WORDS, Level, OpenIn, OpenOut } from '../ports/crypto.ts'
 import { type DatagramBatch, type Micros, NEVER, type PathTuple, type TransmitBatch } from '../ports/datagrams.ts'
@@ -19,6 +19,8 @@ import { TokenMint } from './tokens.ts'
 
 export interface ServerOptions extends Partial<AcceptOptions> {
   readonly tls: TlsServerContext
+  /** The driver must receive there, too. */
+  readonly preferredAddress?: PreferredEndpoint
 }
 
 export interface ObserverInfo {
@@ -50,6 +52,8 @@ export interface ConnectOptions {
   readonly config?: Partial<TransportConfig>
   /** Token from an earlier NEW_TOKEN of this server. */
   readonly token?: Uint8Array
+  /** Gives the tuple for a server's preferred address, undefined to stay; absent: always stay. */
+  readonly tupleTo?: (address: string, port: number) => PathTuple | undefined
   /** Called with tokens for later connections. */
   readonly onNewToken?: (token: Uint8Array) => void
 }
@@ -113,7 +117,12 @@ export class Endpoint {
     return this.#connections.size
   }
 
-  get stats(): { readonly retries: number; readonly versionNegotiations: number; readonly resets: number; readonly refused: number } {
+  get stats(): {
+    readonly retries: number
+    readonly versionNegotiations: number
+    readonly resets: number
+    readonly refused: number
+  } {
     const { retries, versionNegotiations, resets } = this.#answers
     return { retries, versionNegotiations, resets, refused: this.#acceptor.refused }
   }
@@ -130,14 +139,21 @@ export class Endpoint {
     const version = options.version ?? (config.versions[0] as number)
     // RFC 9000 §7.2: "unpredictable … at least 8 bytes in length"
     const destinationCid = this.#randomBytes(LOCAL_CID_LENGTH)
-    const connection = this.#create('client', config, options.tuple, version, hex(destinationCid), nowUs, (parameters, chosen) =>
-      options.tls.createSession({
-        version: chosen,
-        serverName: options.serverName,
-        alpn: options.alpn,
-        transportParameters: parameters,
-        earlyData: options.earlyData ?? false,
-      }),
+    const connection = this.#create(
+      'client',
+      config,
+      options.tuple,
+      version,
+      hex(destinationCid),
+      nowUs,
+      (parameters, chosen) =>
+        options.tls.createSession({
+          version: chosen,
+          serverName: options.serverName,
+          alpn: options.alpn,
+          transportParameters: parameters,
+          earlyData: options.earlyData ?? false,
+        }),
     )
     this.#clientOptions.set(connection, options)
     if (options.token !== undefined) connection.core.token = options.token
@@ -219,7 +235,8 @@ export class Endpoint {
     }
     const payload = words[at + OpenOut.PayloadOffset] as number
     opened.level = Level.OneRtt
-    opened.packetNumber = ((words[at + OpenOut.PnLow] as number) >>> 0) + (words[at + OpenOut.PnHigh] as number) * 2 ** 32
+    opened.packetNumber =
+      ((words[at + OpenOut.PnLow] as number) >>> 0) + (words[at + OpenOut.PnHigh] as number) * 2 ** 32
     opened.firstByte = words[at + OpenOut.FirstByte] as number
     opened.length = length
     opened.ecn = batch.ecns[index] as number
@@ -320,7 +337,8 @@ export class Endpoint {
     const server = this.#server
     const header = this.#header
     if (server === undefined) return
-    if (!this.config.versions.includes(header.version)) return this.#onUnknownVersion(bytes, header, end - offset, tuple)
+    if (!this.config.versions.includes(header.version))
+      return this.#onUnknownVersion(bytes, header, end - offset, tuple)
     const load = { handshakes: this.#handshakes, connections: this.#connections.size }
     const admission = this.#acceptor.admit(bytes, header, end - offset, tuple, load, nowUs)
     this.#signal()
@@ -337,11 +355,18 @@ export class Endpoint {
       this.crypto.closeKey(keys.tx)
       return
     }
-    const connection = this.#create('server', this.config, tuple, header.version, hex(admission.originalDcid), nowUs, (parameters, version) =>
-      server.tls.createSession({ version, transportParameters: parameters }),
+    const connection = this.#create(
+      'server',
+      this.config,
+      tuple,
+      header.version,
+      hex(admission.originalDcid),
+      nowUs,
+      (parameters, version) => server.tls.createSession({ version, transportParameters: parameters }),
     )
     const local = connection.path.cids.local[0] as LocalCid
     connection.flow.startServer({ keys, initialDcid, ...admission, resetToken: local.resetToken })
+    if (server.preferredAddress !== undefined) connection.flow.preferAddress(server.preferredAddress)
     connection.path.receivedBytes += end - offset
     connection.initialRoute = hex(initialDcid)
     this.#initialRoutes.set(connection.initialRoute, connection)
@@ -412,6 +437,7 @@ export class Endpoint {
       trustResetToken: (token) => void this.#resetTokens.set(hex(token), connection),
       forgetResetToken: (token) => void this.#resetTokens.delete(hex(token)),
       onWake: () => this.#markReady(connection),
+      tupleTo: (address, port) => this.#clientOptions.get(connection)?.tupleTo?.(address, port),
       onNewToken: (_connection, token) => this.#clientOptions.get(connection)?.onNewToken?.(token),
     }
   }
@@ -419,7 +445,11 @@ export class Endpoint {
   /** Lets time pass: expired deadlines act. */
   handleTimeout(nowUs: Micros): void {
     this.#isDriving = true
-    for (let item = this.#deadlines.peek(); item !== undefined && item.deadlineUs <= nowUs; item = this.#deadlines.peek()) {
+    for (
+      let item = this.#deadlines.peek();
+      item !== undefined && item.deadlineUs <= nowUs;
+      item = this.#deadlines.peek()
+    ) {
       item.handleTimeout(nowUs)
       this.#deadlines.set(item, NEVER)
       this.#markReady(item)

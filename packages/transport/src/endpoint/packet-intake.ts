@@ -43,7 +43,7 @@ export function openOne(
 
 /** Results of the last `openOne`. */
 export function openedPacketNumber(): number {
-  return (descriptor[OpenOut.PnLow] as number >>> 0) + (descriptor[OpenOut.PnHigh] as number) * 2 ** 32
+  return ((descriptor[OpenOut.PnLow] as number) >>> 0) + (descriptor[OpenOut.PnHigh] as number) * 2 ** 32
 }
 
 /** Processes all packets of a datagram that belong to `connection`, from `offset` on. */
@@ -105,7 +105,12 @@ function handlePacket(
   }
   const level = type as Level
   const key = level === Level.Initial ? connection.flow.initialRx(version) : keyOf(connection, level)
-  if (level === Level.Initial && key === NO_KEY && tryOtherVersion(connection, bytes, at, tuple, ecn, localSequence, nowUs)) return
+  if (
+    level === Level.Initial &&
+    key === NO_KEY &&
+    tryOtherVersion(connection, bytes, at, tuple, ecn, localSequence, nowUs)
+  )
+    return
   if (key === NO_KEY) return keepForLater(connection, bytes, at, end, tuple, ecn, level, nowUs)
   if (level !== Level.Initial && level !== Level.OneRtt && version !== connection.core.version) {
     return drop(connection, 'version', end - at, nowUs)
@@ -235,7 +240,8 @@ function onVersionNegotiation(connection: Connection, bytes: Uint8Array, at: num
   while (reader.remaining >= 4 && offered.length < 64) offered.push(reader.u32())
   // RFC 9000 §6.2: "MUST discard a Version Negotiation packet that lists the QUIC version selected by the client"
   if (offered.includes(core.version)) return
-  if (!flow.onVersionNegotiation(offered, core.randomBytes(LOCAL_CID_LENGTH))) connection.onVersionFailure(offered, nowUs)
+  if (!flow.onVersionNegotiation(offered, core.randomBytes(LOCAL_CID_LENGTH)))
+    connection.onVersionFailure(offered, nowUs)
 }
 
 // RFC 9001 §5.7: packets whose keys are not there yet MAY be kept
@@ -250,7 +256,8 @@ function keepForLater(
   nowUs: Micros,
 ): void {
   const { core } = connection
-  const isEarly = level === Level.OneRtt ? !core.handshakeConfirmed : level !== Level.Initial && core.state === LifeState.Handshaking
+  const isEarly =
+    level === Level.OneRtt ? !core.handshakeConfirmed : level !== Level.Initial && core.state === LifeState.Handshaking
   const kept = early.get(connection) ?? []
   if (!isEarly || kept.length >= EARLY_DATAGRAMS_MAX) return drop(connection, 'key_unavailable', end - at, nowUs)
   kept.push({ bytes: bytes.slice(at, at + view.packetLength), tuple, ecn })
@@ -261,7 +268,8 @@ function replayEarly(connection: Connection, nowUs: Micros): void {
   const kept = early.get(connection)
   if (kept === undefined) return
   const { core } = connection
-  const isUsable = core.keys.rx(Level.Handshake) !== NO_KEY || connection.canOpenOneRtt || core.keys.rx(Level.ZeroRtt) !== NO_KEY
+  const isUsable =
+    core.keys.rx(Level.Handshake) !== NO_KEY || connection.canOpenOneRtt || core.keys.rx(Level.ZeroRtt) !== NO_KEY
   if (!isUsable) return
   early.delete(connection)
   for (const datagram of kept) replayOne(connection, datagram, nowUs)
@@ -279,4 +287,3 @@ function drop(connection: Connection, reason: string, length: number, nowUs: Mic
   connection.core.counters.packetsDropped++
   connection.core.observer?.packetDropped(reason, length, nowUs)
 }
-

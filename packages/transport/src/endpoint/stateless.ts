@@ -49,7 +49,12 @@ export class StatelessAnswers {
     const random = new Uint8Array(5)
     this.#random.fill(random)
     // RFC 9000 §6.3: a reserved version in the list exercises version negotiation
-    const grease = (((random[1] as number) << 24) | ((random[2] as number) << 16) | ((random[3] as number) << 8) | (random[4] as number)) >>> 0
+    const grease =
+      (((random[1] as number) << 24) |
+        ((random[2] as number) << 16) |
+        ((random[3] as number) << 8) |
+        (random[4] as number)) >>>
+      0
     const reserved = ((grease & 0xf0f0_f0f0) | 0x0a0a_0a0a) >>> 0
     const dcid = bytes.slice(header.scidOffset, header.scidOffset + header.scidLength)
     const scid = bytes.slice(header.dcidOffset, header.dcidOffset + header.dcidLength)
@@ -57,7 +62,14 @@ export class StatelessAnswers {
     if (this.#push(tuple, packet)) this.versionNegotiations++
   }
 
-  retry(version: number, clientScid: Uint8Array, originalDcid: Uint8Array, retryScid: Uint8Array, token: Uint8Array, tuple: PathTuple): void {
+  retry(
+    version: number,
+    clientScid: Uint8Array,
+    originalDcid: Uint8Array,
+    retryScid: Uint8Array,
+    token: Uint8Array,
+    tuple: PathTuple,
+  ): void {
     const unused = new Uint8Array(1)
     this.#random.fill(unused)
     const body = encodeRetryWithoutTag(version, clientScid, retryScid, token, unused[0] as number)

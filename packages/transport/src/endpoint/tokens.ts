@@ -62,7 +62,8 @@ export class TokenMint {
     if (kind !== KIND_RETRY && kind !== KIND_NEW) return { kind: 'none' }
     const address = kind === KIND_RETRY ? retryAddress(tuple) : newAddress(tuple)
     const plain = this.#crypto.openToken(token.subarray(1), address)
-    if (plain === undefined || plain[0] !== kind || plain.length < 9) return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
+    if (plain === undefined || plain[0] !== kind || plain.length < 9)
+      return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
     const reader = new Reader(plain, 1)
     const ageUs = nowUs - (reader.u32() * 2 ** 32 + reader.u32())
     const lifetimeUs = kind === KIND_RETRY ? RETRY_LIFETIME_US : NEW_LIFETIME_US

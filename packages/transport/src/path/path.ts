@@ -15,6 +15,9 @@ import { BASE_MTU_BYTES, MtuProber } from './mtu-prober.ts'
 // RFC 9000 §8: "an endpoint MUST limit the amount of data it sends to the unvalidated address to three times the amount of data received from that address"
 export const AMPLIFICATION_FACTOR = 3
 
+/** Credit below which no useful packet fits (long header, number, tag): waiting for it must not keep a timer busy. */
+const SENDABLE_BYTES_MIN = 128
+
 export class Path {
   readonly id: PathId
   tuple: PathTuple
@@ -72,7 +75,7 @@ export class Path {
 
   /** Nothing useful can be sent before the peer sends more. */
   isAmplificationBlocked(): boolean {
-    return this.amplificationCredit < 1
+    return this.amplificationCredit < SENDABLE_BYTES_MIN
   }
 
   /** Bytes of ack-eliciting packets that congestion control and pacing allow now. */

@@ -116,7 +116,13 @@ export class Receiver implements FrameSink {
   }
 
   #observe(
-    packet: { readonly level: Level; readonly packetNumber: number; readonly length: number; readonly firstByte: number; readonly ecn: number },
+    packet: {
+      readonly level: Level
+      readonly packetNumber: number
+      readonly length: number
+      readonly firstByte: number
+      readonly ecn: number
+    },
     start: number,
     end: number,
   ): void {
@@ -151,7 +157,8 @@ export class Receiver implements FrameSink {
       this.#core.peerCompletedAddressValidation = true
       path.recovery.ptoCount = 0
     }
-    if (this.#level === Level.OneRtt && (ack.largest[0] as number) >= space.phaseFirstSent) this.#core.keys.onPhaseAcked()
+    if (this.#level === Level.OneRtt && (ack.largest[0] as number) >= space.phaseFirstSent)
+      this.#core.keys.onPhaseAcked()
   }
 
   #validateEcn(path: Path, space: PacketSpace, ack: AckView, isNewer: boolean): void {
@@ -183,7 +190,8 @@ export class Receiver implements FrameSink {
 
   onNewToken(start: number, end: number): void {
     // RFC 9000 §19.7: "A server MUST treat receipt of a NEW_TOKEN frame as a connection error of type PROTOCOL_VIOLATION."
-    if (this.#core.isServer) throw new TransportError('PROTOCOL_VIOLATION', FrameType.NewToken, 'NEW_TOKEN from a client')
+    if (this.#core.isServer)
+      throw new TransportError('PROTOCOL_VIOLATION', FrameType.NewToken, 'NEW_TOKEN from a client')
     this.#host.onNewToken(this.#bytes.slice(start, end))
   }
 

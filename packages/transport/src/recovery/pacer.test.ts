@@ -136,7 +136,10 @@ test('when the pacer says that bytes may leave now, they may: a fraction of a by
   fc.assert(
     fc.property(
       fc.double({ min: 1_000, max: 1e9, noNaN: true }),
-      fc.array(fc.tuple(fc.integer({ min: 1, max: 100_000 }), fc.integer({ min: 1, max: 1_452 })), { minLength: 1, maxLength: 50 }),
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 100_000 }), fc.integer({ min: 1, max: 1_452 })), {
+        minLength: 1,
+        maxLength: 50,
+      }),
       (rate, steps) => {
         const pacer = new Pacer(MTU)
         let nowUs = 0

@@ -53,7 +53,11 @@ export class RecvStream {
   // RFC 9000 §4.5: "If a RESET_STREAM or STREAM frame is received indicating a change in the final size for the stream, an endpoint SHOULD respond with an error of type FINAL_SIZE_ERROR"
   #checkFinalSize(frameEnd: number, fin: boolean): void {
     if (this.finalSize >= 0 && (frameEnd > this.finalSize || (fin && frameEnd !== this.finalSize))) {
-      throw new TransportError('FINAL_SIZE_ERROR', 0, `stream ${this.id}: ends at ${frameEnd}, final size is ${this.finalSize}`)
+      throw new TransportError(
+        'FINAL_SIZE_ERROR',
+        0,
+        `stream ${this.id}: ends at ${frameEnd}, final size is ${this.finalSize}`,
+      )
     }
     if (fin && frameEnd < this.window.received) {
       throw new TransportError('FINAL_SIZE_ERROR', 0, `stream ${this.id}: final size ${frameEnd} below data received`)

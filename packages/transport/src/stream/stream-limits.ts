@@ -54,7 +54,11 @@ export class StreamLimits {
   takePeer(isBidi: boolean, index: number, id: number): void {
     const t = isBidi ? 0 : 1
     if (index >= this.#peerMax[t]) {
-      throw new TransportError('STREAM_LIMIT_ERROR', 0, `stream ${id} is beyond the limit of ${this.#peerMax[t]} streams`)
+      throw new TransportError(
+        'STREAM_LIMIT_ERROR',
+        0,
+        `stream ${id} is beyond the limit of ${this.#peerMax[t]} streams`,
+      )
     }
     this.#peerOpened[t] = index + 1
   }

@@ -2,4 +2,14 @@
 export { createFakeCrypto, type FakeCrypto, type FakeCryptoOptions } from './fake-crypto.ts'
 export { createFakeTls, type FakeTls, type FakeTlsOptions } from './fake-tls.ts'
 export { createSeededRandom, type SeededRandom } from './random.ts'
-export { Pair, type PairOptions, type WireDatagram, type WireFilter, checkPattern, clientTuple, pattern, serverTuple, transfer } from './pair.ts'
+export {
+  Pair,
+  type PairOptions,
+  type WireDatagram,
+  type WireFilter,
+  checkPattern,
+  clientTuple,
+  pattern,
+  serverTuple,
+  transfer,
+} from './pair.ts'

@@ -38,7 +38,14 @@ const SERVER_ADDRESS = '10.0.0.2'
 
 /** Tuple of the client; `port` and `address` change to play a rebinding or a migration. */
 export function clientTuple(port = 40_000, address: string = CLIENT_ADDRESS): PathTuple {
-  return createTuple({ localAddress: address, localPort: port, remoteAddress: SERVER_ADDRESS, remotePort: 443, interfaceIndex: 0, socket: 0 })
+  return createTuple({
+    localAddress: address,
+    localPort: port,
+    remoteAddress: SERVER_ADDRESS,
+    remotePort: 443,
+    interfaceIndex: 0,
+    socket: 0,
+  })
 }
 
 /** Tuple of the server towards a client at `address` and `port`. */
@@ -85,7 +92,12 @@ export class Pair {
     this.clientTls = createFakeTls({ crypto: this.clientCrypto, seed, ...options.tlsClient })
     const serverTls = createFakeTls({ crypto: this.serverCrypto, seed: seed + 1, ...options.tlsServer })
     const observe = options.observe === undefined ? {} : { observe: options.observe }
-    this.client = new Endpoint({ crypto: this.clientCrypto, random: createSeededRandom(seed + 2), config: options.client ?? {}, ...observe })
+    this.client = new Endpoint({
+      crypto: this.clientCrypto,
+      random: createSeededRandom(seed + 2),
+      config: options.client ?? {},
+      ...observe,
+    })
     this.server = new Endpoint({
       crypto: this.serverCrypto,
       random: createSeededRandom(seed + 3),
@@ -98,7 +110,14 @@ export class Pair {
 
   connect(extra: Partial<ConnectOptions> = {}): Connection {
     this.connection = this.client.connect(
-      { tls: this.clientTls.client, tuple: clientTuple(), serverName: 'server.test', alpn: ['test'], ...this.#options.connect, ...extra },
+      {
+        tls: this.clientTls.client,
+        tuple: clientTuple(),
+        serverName: 'server.test',
+        alpn: ['test'],
+        ...this.#options.connect,
+        ...extra,
+      },
       this.nowUs,
     )
     return this.connection
@@ -122,7 +141,12 @@ export class Pair {
     for (;;) {
       while (endpoint.pollTransmit(out, this.nowUs)) {
         for (let at = 0; at < out.length; at += out.segmentSize) {
-          this.#send(side, out.bytes.slice(at, Math.min(at + out.segmentSize, out.length)), out.tuple as PathTuple, out.ecn)
+          this.#send(
+            side,
+            out.bytes.slice(at, Math.min(at + out.segmentSize, out.length)),
+            out.tuple as PathTuple,
+            out.ecn,
+          )
         }
       }
       const event = endpoint.pollEvent()
@@ -154,7 +178,8 @@ export class Pair {
     const next = Math.min(this.#wire[0]?.atUs ?? NEVER, this.client.pollTimeout(), this.server.pollTimeout())
     if (next === NEVER) return false
     this.nowUs = Math.max(this.nowUs, next)
-    while (this.#wire.length > 0 && (this.#wire[0] as WireDatagram).atUs <= this.nowUs) this.#deliver(this.#wire.shift() as WireDatagram)
+    while (this.#wire.length > 0 && (this.#wire[0] as WireDatagram).atUs <= this.nowUs)
+      this.#deliver(this.#wire.shift() as WireDatagram)
     if (this.client.pollTimeout() <= this.nowUs) this.client.handleTimeout(this.nowUs)
     if (this.server.pollTimeout() <= this.nowUs) this.server.handleTimeout(this.nowUs)
     this.flush()
@@ -199,14 +224,21 @@ export class Pair {
     this.nowUs = until
   }
 
-  event<K extends ConnectionEvent['kind']>(side: 'client' | 'server', kind: K): Extract<ConnectionEvent, { kind: K }> | undefined {
+  event<K extends ConnectionEvent['kind']>(
+    side: 'client' | 'server',
+    kind: K,
+  ): Extract<ConnectionEvent, { kind: K }> | undefined {
     const events = side === 'client' ? this.clientEvents : this.serverEvents
     return events.find((event): event is Extract<ConnectionEvent, { kind: K }> => event.kind === kind)
   }
 }
 
 /** Sends `total` patterned bytes on a new stream and returns a probe of what the other side got. */
-export function transfer(pair: Pair, from: 'client' | 'server', total: number): { readonly received: () => number; readonly isDone: () => boolean } {
+export function transfer(
+  pair: Pair,
+  from: 'client' | 'server',
+  total: number,
+): { readonly received: () => number; readonly isDone: () => boolean } {
   const sender = from === 'client' ? pair.connection : (pair.accepted as Connection)
   const id = sender.openStream('unidirectional')
   if (id === undefined) throw new Error('no stream available')

@@ -277,7 +277,8 @@ export class Transmitter {
       pnOffset = writeShortHeader(bytes, at, dcid, pnLength, core.keys.phase, fixedBit, 0)
     } else {
       const token = level === Level.Initial ? core.token : EMPTY
-      if (end - at < longHeaderLength(level, dcid.length, core.localCid.length, token.length) + PACKET_ROOM_MIN) return false
+      if (end - at < longHeaderLength(level, dcid.length, core.localCid.length, token.length) + PACKET_ROOM_MIN)
+        return false
       this.#long.type = level
       this.#long.version = core.version
       this.#long.dcid = dcid
@@ -305,7 +306,8 @@ export class Transmitter {
   // RFC 9287 §3.1: once the peer has sent grease_quic_bit, the fixed bit SHOULD be unpredictable
   #fixedBit(): number {
     const core = this.#core
-    if (!core.config.isGreaseEnabled || core.peerParameters?.greaseQuicBit !== true || !core.handshakeConfirmed) return 1
+    if (!core.config.isGreaseEnabled || core.peerParameters?.greaseQuicBit !== true || !core.handshakeConfirmed)
+      return 1
     core.random.fill(this.#oneByte)
     return (this.#oneByte[0] as number) & 1
   }
@@ -465,13 +467,17 @@ export class Transmitter {
     return this.#finishTrain(out, path, Ecn.NotEct)
   }
 
-  #writeClose(level: Level, reason: { kind: 'transport' | 'application'; code: number; frameType?: number; reason: string }): void {
+  #writeClose(
+    level: Level,
+    reason: { kind: 'transport' | 'application'; code: number; frameType?: number; reason: string },
+  ): void {
     const packet = this.#writer
     const isEarly = level !== Level.OneRtt
     // RFC 9000 §10.2.3: "a CONNECTION_CLOSE of type 0x1d MUST be replaced by a CONNECTION_CLOSE of type 0x1c when sending the frame in Initial or Handshake packets"
     const isApplication = reason.kind === 'application' && !isEarly
     const code = reason.kind === 'application' && isEarly ? 0x0c : reason.code
-    const text = reason.kind === 'application' && isEarly ? EMPTY : encodeReason(reason.reason, Math.max(0, packet.room - 40))
+    const text =
+      reason.kind === 'application' && isEarly ? EMPTY : encodeReason(reason.reason, Math.max(0, packet.room - 40))
     packet.byte(isApplication ? FrameType.ApplicationClose : FrameType.ConnectionClose)
     packet.varint(code)
     if (!isApplication) packet.varint(reason.frameType ?? 0)
