@@ -65,6 +65,20 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.end(body)
 }
 
+/** Settles when the response takes more, or when its client is gone. */
+export function untilDrained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    if (response.destroyed || !response.writableNeedDrain) return resolve()
+    const done = (): void => {
+      response.off('drain', done)
+      response.off('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
+}
+
 /** The whole body as text. Throws `HttpProblem` 413 beyond `bytesMax`. */
 export async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
   const chunks: Buffer[] = []

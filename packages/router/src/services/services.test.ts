@@ -143,6 +143,22 @@ for (const [language, text] of [
   })
 }
 
+test('a service that waits for a slow reader again and again leaves no listeners behind', async (t) => {
+  const warnings: string[] = []
+  const onWarning = (warning: Error): void => void warnings.push(warning.message)
+  process.on('warning', onWarning)
+  t.after(() => process.off('warning', onWarning))
+  const url = await running(t, startVideoService)
+  const response = await request(`${url}/video/stream?frames=200&fps=0&bytes=100000`)
+  let bytes = 0
+  for await (const chunk of response.body) {
+    bytes += (chunk as Uint8Array).length
+    await sleep(0)
+  }
+  assert.equal(bytes, 200 * 100_024)
+  assert.deepEqual(warnings, [])
+})
+
 test('a text is transformed line by line', async (t) => {
   const url = await running(t, startTextService)
   const response = await request(`${url}/text/transform?mode=number`, { method: 'POST', body: 'one\ntwo\nthree' })

@@ -20,6 +20,7 @@ export interface TextReport {
 const vocabularyMax = 50_000
 const wordCharactersMax = 200
 const trigramsMax = 20_000
+const lineFeed = 0x0a
 const wordPattern = /[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}\p{N}]+)*/gu
 
 /** Feed it chunks of UTF-8, cut anywhere. Memory is bounded by the vocabulary kept. */
@@ -36,7 +37,7 @@ export class TextAnalysis {
   #longest = ''
   #isCut = false
   #tail = ''
-  #lastCharacter = '\n'
+  #endsLine = true
 
   push(chunk: Uint8Array): void {
     this.#bytes += chunk.length
@@ -50,7 +51,7 @@ export class TextAnalysis {
     return {
       bytes: this.#bytes,
       characters: this.#characters,
-      lines: this.#lineBreaks + (this.#lastCharacter === '\n' ? 0 : 1),
+      lines: this.#lineBreaks + (this.#endsLine ? 0 : 1),
       words: this.#words,
       distinctWords: this.#counts.size,
       isVocabularyCut: this.#isCut,
@@ -64,11 +65,13 @@ export class TextAnalysis {
 
   /** The last word of a piece may go on in the next one, so it waits in `tail`. */
   #onText(text: string, isLast: boolean): void {
-    for (const character of text) {
-      this.#characters++
-      if (character === '\n') this.#lineBreaks++
-      this.#lastCharacter = character
+    for (let at = 0; at < text.length; at++) {
+      const unit = text.charCodeAt(at)
+      // The second half of a surrogate pair is no character of its own.
+      if (unit < 0xdc00 || unit > 0xdfff) this.#characters++
+      if (unit === lineFeed) this.#lineBreaks++
     }
+    if (text.length > 0) this.#endsLine = text.charCodeAt(text.length - 1) === lineFeed
     const all = this.#tail + text
     const keepFrom = isLast ? all.length : Math.max(all.length - wordCharactersMax, lastBreak(all))
     for (const match of all.slice(0, keepFrom).matchAll(wordPattern)) this.#onWord(match[0])

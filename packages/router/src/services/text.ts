@@ -1,7 +1,13 @@
 /** The demo's text service: analyses texts while they arrive and transforms them line by line, both ways streaming. */
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { HttpProblem, queryNumber, type RunningService, sendJson, startService } from './service-server.ts'
+import {
+  HttpProblem,
+  queryNumber,
+  type RunningService,
+  sendJson,
+  startService,
+  untilDrained,
+} from './service-server.ts'
 import { TextAnalysis } from './text-analysis.ts'
 
 /** `POST /text/analyze?top=`, `POST /text/transform?mode=upper|lower|reverse|number`, `GET /text/stats`, `GET /health`. */
@@ -60,7 +66,7 @@ async function transform(request: IncomingMessage, response: ServerResponse, url
       rest = ''
     }
     const text = pieces.map((line) => `${apply(line, ++lines)}\n`).join('')
-    if (text !== '' && !response.write(text)) await Promise.race([once(response, 'drain'), once(response, 'close')])
+    if (text !== '' && !response.write(text)) await untilDrained(response)
     if (response.destroyed) return
   }
   rest += decoder.decode()

@@ -1,10 +1,16 @@
 /** The demo's video service: analyses uploads while they arrive and streams generated video at a frame rate. */
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../user-error.ts'
-import { HttpProblem, queryNumber, type RunningService, sendJson, startService } from './service-server.ts'
+import {
+  HttpProblem,
+  queryNumber,
+  type RunningService,
+  sendJson,
+  startService,
+  untilDrained,
+} from './service-server.ts'
 import { VideoAnalysis } from './video-analysis.ts'
 import { encodeFrame } from './video-framing.ts'
 
@@ -72,7 +78,7 @@ async function stream(response: ServerResponse, url: URL, totals: VideoTotals): 
     const frame = encodeFrame(sequence, performance.now() * 1000, payloadBytes, seed)
     hash.update(frame)
     totals.bytesSent += frame.length
-    if (!response.write(frame)) await Promise.race([once(response, 'drain'), once(response, 'close')])
+    if (!response.write(frame)) await untilDrained(response)
     if (response.destroyed) {
       totals.streamsBroken++
       return
