@@ -61,7 +61,8 @@ export class LossyProxy {
   #rebindsDone = 0
   #isClosed = false
 
-  private constructor(host: string, serverPort: number, impairments: Impairments) {
+  /** Use `open`, which waits for the sockets. */
+  constructor(host: string, serverPort: number, impairments: Impairments) {
     this.#host = host
     this.#serverPort = serverPort
     this.#impairments = impairments

@@ -157,6 +157,15 @@ export class Handshake {
     }
   }
 
+  /**
+   * A probe with nothing new to say repeats what is not acknowledged: a bare PING as second probe may be the first to
+   * arrive, and a server may want CRYPTO in the first Initial it sees (RFC 9000 §17.2.2).
+   */
+  repeat(level: Level): void {
+    const buffer = level === Level.OneRtt ? undefined : this.#send[level]
+    if (buffer !== undefined && !this.hasCrypto(level)) buffer.onLost(buffer.base, buffer.sentEnd - buffer.base)
+  }
+
   onAcked(level: Level, offset: number, length: number): void {
     this.#send[level]?.onAcked(offset, length)
   }

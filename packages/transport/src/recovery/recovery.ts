@@ -327,9 +327,8 @@ export class Recovery {
     if (space === undefined || atUs > nowUs) return false
     this.ptoCount++
     // RFC 9002 §6.2.4: "a sender MUST send at least one ack-eliciting packet in the packet number space as a probe"
-    const requeued = this.#requeueOldest(space, 2)
-    // RFC 9000 §17.2.2: a client's first Initial has CRYPTO; a bare PING as second probe could be the first to arrive.
-    space.probesPending = space.level === Level.OneRtt ? 2 : Math.max(1, requeued)
+    space.probesPending = space.level === Level.OneRtt || space.sent.elicitingInFlight > 0 ? 2 : 1
+    this.#requeueOldest(space, 2)
     // RFC 9002 §6.2.4: "SHOULD also attempt to send … in other packet number spaces with in-flight data"
     for (const other of this.spaces) {
       if (other !== space && !other.isDiscarded && other.sent.elicitingInFlight > 0 && this.#mayProbe(other)) {
@@ -345,7 +344,7 @@ export class Recovery {
   }
 
   // RFC 9002 §6.2.4: probes SHOULD carry new data, else retransmitted data; the oldest packets' contents go back to their owners
-  #requeueOldest(space: PacketSpace, count: number): number {
+  #requeueOldest(space: PacketSpace, count: number): void {
     const sent = space.sent
     let left = count
     for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next && left > 0; pn++) {
@@ -356,7 +355,6 @@ export class Recovery {
       this.#loseReceipts(space, pn)
       left--
     }
-    return count - left
   }
 
   /** CE marks were reported beyond those known: a congestion signal for packets sent up to `sentAtUs`. */

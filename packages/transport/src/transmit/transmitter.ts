@@ -27,10 +27,12 @@ const DESCRIPTORS_MAX = 256
 /** Smallest packet worth starting: header, packet number, a frame, tag. */
 const PACKET_ROOM_MIN = 60
 
+/** One train is built at a time, whatever the connection: the scratch space of sealing is shared by all. */
+const sharedDescriptors = new Int32Array(DESCRIPTORS_MAX * DESCRIPTOR_WORDS)
+
 export class Transmitter {
   readonly #core: ConnectionCore
   readonly #writer: PacketWriter = new PacketWriter()
-  readonly #descriptors: Int32Array = new Int32Array(DESCRIPTORS_MAX * DESCRIPTOR_WORDS)
   #descriptorCount = 0
   #oneRttCount = 0
   // Packets of the datagram being built, until their length is final.
@@ -110,7 +112,7 @@ export class Transmitter {
     if (out.count === 0) return false
     out.ecn = ecn
     const core = this.#core
-    core.crypto.seal(out.bytes, this.#descriptors, this.#descriptorCount)
+    core.crypto.seal(out.bytes, sharedDescriptors, this.#descriptorCount)
     if (this.#oneRttCount > 0) core.keys.onSealed(this.#oneRttCount)
     core.counters.packetsSent += this.#descriptorCount
     path.packetsSent += this.#descriptorCount
@@ -232,6 +234,7 @@ export class Transmitter {
     const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
     if (isAckWanted && writeAck(packet, space, nowUs) && level === Level.OneRtt) core.keys.onAckSent()
     if (this.#budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
+    if (space.probesPending > 0) core.handshake.repeat(level)
     core.handshake.write(packet)
     if (level === Level.OneRtt || level === Level.ZeroRtt) {
       if (level === Level.OneRtt) writeCidControl(packet, path)
@@ -375,7 +378,7 @@ export class Transmitter {
   }
 
   #describe(index: number, packetNumber: number, level: Level, path: Path): void {
-    const words = this.#descriptors
+    const words = sharedDescriptors
     const at = this.#descriptorCount * DESCRIPTOR_WORDS
     const start = this.#starts[index] as number
     const pnLength = this.#pnLengths[index] as number
