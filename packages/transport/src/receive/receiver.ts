@@ -152,6 +152,8 @@ export class Receiver implements FrameSink {
     const largestBefore = space.largestAcked
     path.newlyAckedEct0 = 0
     path.recovery.onAck(space, ack, delayUs, this.#nowUs)
+    // A stream may buffer two windows, so that the application's pauses do not empty the pipe.
+    this.#core.streams.raiseSendBuffer(2 * path.recovery.congestion.windowBytes)
     this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore)
     if (this.#level === Level.Handshake && !this.#core.peerCompletedAddressValidation) {
       this.#core.peerCompletedAddressValidation = true

@@ -10,6 +10,9 @@ import { Stream, isServerInitiated, isUnidirectional } from './stream.ts'
 import { StreamLimits } from './stream-limits.ts'
 import { StreamOutbox } from './stream-outbox.ts'
 
+/** Growth of a stream's send buffer with the congestion window ends here. */
+const SEND_BUFFER_MAX_BYTES = 64 * 1024 * 1024
+
 /** Statistics of finished streams are kept for this many streams. */
 const FINISHED_STATS_MAX = 256
 /** What each stream may buffer for sending even when the connection's share is used up: streams must not starve. */
@@ -205,6 +208,11 @@ export class StreamSet {
       this.#maybeRetire(stream)
     }
     return recv.state === RecvState.DataRead ? 'finished' : 'blocked'
+  }
+
+  /** Lets a stream buffer at least `bytes`; never less than configured, at most `SEND_BUFFER_MAX_BYTES`. */
+  raiseSendBuffer(bytes: number): void {
+    if (bytes > this.sendBufferBytes) this.sendBufferBytes = Math.min(bytes, SEND_BUFFER_MAX_BYTES)
   }
 
   stats(id: StreamId): StreamStats | undefined {
