@@ -302,3 +302,9 @@ test('a client that does not trust the certificate says which flag helps', async
   )
   assert.equal(insecure.code, 0, insecure.stderr)
 })
+
+test('where tcpdump is missing the router says so and names what to use instead', async (t) => {
+  const directory = scratchDirectory(t)
+  const result = await runCli(t, directory, ['router', '--port', '0', '--tcpdump', 'x.pcap'], { PATH: '' })
+  assertExplained(result, 2, /tcpdump is not installed \(--tcpdump\)\. Use --capture/u)
+})

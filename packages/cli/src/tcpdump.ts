@@ -23,9 +23,9 @@ const startupMs = 3_000
 
 /** Captures UDP of one port into `file`. Throws `UserError` when tcpdump is missing or refuses. */
 export async function startTcpdump(file: string, port: number): Promise<Tcpdump> {
-  const child = spawn('tcpdump', ['-i', 'any', '-U', '-n', '-w', file, 'udp', 'port', String(port)], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
+  // Without immediate mode the kernel holds packets back for a second, and the last ones would be lost at the end.
+  const args = ['--immediate-mode', '-i', 'any', '-U', '-n', '-w', file, 'udp', 'port', String(port)]
+  const child = spawn('tcpdump', args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => {
     if (said.length < 2_000) said += chunk.toString('utf8')

@@ -32,6 +32,7 @@ export function formatMs(ms: number | null | undefined): string {
   return `${ms.toFixed(ms < 10 ? 2 : 1)} ms`
 }
 
+/** A ratio as a percentage: `0.25 %`. */
 export function formatRatio(ratio: number): string {
   return `${(ratio * 100).toFixed(ratio === 0 ? 0 : 2)} %`
 }
