@@ -78,3 +78,24 @@ test('Version Negotiation to version 1 works with a server that sends no version
   authenticatePeer(peer, afterNegotiation(Version.V1))
   assert.throws(() => authenticatePeer(peer, afterNegotiation(Version.V2)), /without version_information/)
 })
+
+test('a server whose client was moved by a forged source address goes back to the address it had validated', () => {
+  const pair = new Pair().handshake()
+  pair.advance(100_000)
+  let seen = 0
+  pair.filter = (datagram) => {
+    if (datagram.from === 'server') return true
+    seen++
+    // An attacker on the way sends the first packet on from elsewhere and swallows what follows.
+    if (seen > 1) return false
+    datagram.tuple = clientTuple(50_000, '10.6.6.6')
+    return true
+  }
+  pair.connection.rotateCid()
+  pair.run(() => pair.accepted?.paths()[0]?.remotePort === 50_000)
+  pair.run(() => pair.accepted?.paths()[0]?.remotePort === 40_000, 10_000_000)
+  pair.filter = () => true
+  const down = transfer(pair, 'server', 200_000)
+  pair.run(down.isDone)
+  assert.equal(pair.accepted?.isClosed, false)
+})
