@@ -144,9 +144,9 @@ export class PathManager {
 
   /** Our own local address was seen to differ (wildcard socket): nothing the peer did. */
   #onClientRebound(path: Path, tuple: PathTuple): void {
-    const { remoteAddress, remotePort, localPort, socket } = path.tuple
-    // RFC 9000 §9.5: packets under way to a socket that we have left must not lead us back there with the new CID.
-    if (tuple.socket !== socket || tuple.localPort !== localPort) return
+    const { remoteAddress, remotePort, localAddress, localPort, socket } = path.tuple
+    // RFC 9000 §9.5: packets under way to an address or socket that we have left must not lead us back there with the new CID.
+    if (tuple.socket !== socket || tuple.localPort !== localPort || !isUnspecified(localAddress)) return
     if (tuple.remoteAddress === remoteAddress && tuple.remotePort === remotePort) path.tuple = tuple
   }
 
@@ -208,6 +208,8 @@ export class PathManager {
   }
 
   /** Client: moves to the server's preferred address (RFC 9000 §9.6). */
+// RFC 9000 §9.6.2: the client validates the address it chooses before it moves; the server answers from the address a packet came to
+// RFC 9000 §9.6.3: a client that migrates meanwhile abandons neither: each tuple is validated on its own
   usePreferredAddress(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
     return this.#probe(path, tuple, nowUs)
   }
@@ -216,6 +218,7 @@ export class PathManager {
     if (sameTuple(path.tuple, tuple)) return true
     let probe = this.#probeFor(tuple)
     if (probe === undefined) {
+  // RFC 9000 §21.5.3: nothing but probing frames goes to an address before it is validated
       // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address"
       const cid = path.cids.takeSpare()
       if (cid === undefined) return false
@@ -302,4 +305,9 @@ export class PathManager {
     this.#events.push({ kind: 'path', path: path.id, change })
     this.#host.onPathEvent(change, path)
   }
+}
+
+/** A wildcard socket before its first packet: the kernel picks the source address, the peer's answer shows it. */
+function isUnspecified(address: string): boolean {
+  return address === '' || address === '0.0.0.0' || address === '::'
 }
