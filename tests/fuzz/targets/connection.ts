@@ -43,6 +43,8 @@ export const connection: FuzzTarget = {
     ),
     input([Op.Pass, 100, bytes('')], ...forgeries(Op.ForgeClient)),
     input([Op.Pass, 100, bytes('')], ...forgeries(Op.ForgeServer)),
+    Uint8Array.from([2, ...program([Op.StrangerToServer, 9, bytes('')], [Op.Pass, 250, bytes('')])]),
+    Uint8Array.from([1, ...program([Op.StrangerToServer, 9, bytes('')], [Op.Pass, 250, bytes('')])]),
     input(
       [Op.Drop, 2, bytes('')],
       [Op.Pass, 50, bytes('')],
@@ -119,6 +121,7 @@ export const connection: FuzzTarget = {
 }
 
 type Steps = readonly (readonly [operation: number, argument: number, payload: Uint8Array])[]
+/** Mode 0: no Retry, a small certificate. */
 const input = (...list: Steps) => Uint8Array.from([0, ...program(...list)])
 
 function forgeries(operation: number): Steps {
@@ -161,6 +164,7 @@ function step(world: SmallWorld, operation: number, argument: number, payload: U
     case Op.Corrupt:
       return corrupt(world, argument, payload)
     case Op.StrangerToServer:
+      if (payload.length === 0) return world.ghost(argument)
       return world.inject(Party.Server, datagramOf(argument, payload), world.strangerTuple(argument))
     case Op.StrangerToClient:
       return world.inject(Party.Spoiled, datagramOf(argument, payload), spoiledTuple(world))

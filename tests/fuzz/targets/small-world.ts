@@ -110,6 +110,22 @@ export class SmallWorld {
     this.#deliver({ to: party, bytes, tuple, atUs: this.nowUs })
   }
 
+  /** A client that shakes hands from an address where it hears nothing: the server may send it three times as much. */
+  ghost(number: number): void {
+    const tuple = this.strangerTuple(number)
+    const crypto = createFakeCrypto(1_000 + number)
+    const endpoint = new Endpoint({ crypto, random: createSeededRandom(2_000 + number) })
+    const tls = createFakeTls({ crypto, seed: 3_000 + number }).client
+    const own = tupleOf(tuple.remoteAddress, tuple.remotePort, '10.0.0.1', 443)
+    endpoint.connect({ tls, tuple: own, serverName: 'server.test', alpn: ['test'] }, this.nowUs)
+    while (endpoint.pollTransmit(this.#out, this.nowUs)) {
+      const { bytes, length, segmentSize } = this.#out
+      for (let at = 0; at < length; at += segmentSize) {
+        this.inject(Party.Server, bytes.slice(at, Math.min(length, at + segmentSize)), tuple)
+      }
+    }
+  }
+
   /** A tuple of the server towards a stranger. */
   strangerTuple(number: number): PathTuple {
     return tupleOf('10.0.0.1', 443, `192.0.2.${1 + (number % 250)}`, 1_000 + number)
@@ -155,7 +171,7 @@ export class SmallWorld {
       }
       seal(bytes, descriptors, count)
     }
-    const tls = createFakeTls({ crypto, seed: party + 1, certificateBytes: 900 })
+    const tls = createFakeTls({ crypto, seed: party + 1, certificateBytes: (mode & 2) === 0 ? 900 : 5_000 })
     const endpoint = new Endpoint({
       crypto,
       random: createSeededRandom(party + 100),
