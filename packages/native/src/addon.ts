@@ -94,6 +94,7 @@ export interface AddonSocketInfo {
 export interface AddonUdpSocket {
   info(): AddonSocketInfo
   receive(slab: Uint8Array, meta: Int32Array): number
+  takeError(): number
   send(slab: Uint8Array, offset: number, length: number, segmentSize: number, ecn: number, address: Int32Array): number
   segmentsMax(): number
   offloadFailed(): boolean
@@ -147,6 +148,7 @@ export interface Addon {
     readonly port: number
     readonly interfaceName?: string
     readonly reuseAddress: boolean
+    readonly reportErrors: boolean
   }) => AddonUdpSocket
 }
 

@@ -212,6 +212,31 @@ test('an exception in the readiness callback is an uncaughtException, as for any
   assert.equal(problem.message, 'from the callback')
 })
 
+test('a socket that asked for ICMP errors learns that nobody listens, and goes on working', async () => {
+  using cleanup = new DisposableStack()
+  const from = new UdpSocket({ address: '127.0.0.1', port: 0, reportErrors: true })
+  const to = new UdpSocket({ address: '127.0.0.1', port: 0 })
+  cleanup.defer(() => from.close())
+  cleanup.defer(() => to.close())
+  const gone = new UdpSocket({ address: '127.0.0.1', port: 0 })
+  gone.close()
+  const refused = Promise.withResolvers<number>()
+  const answered = Promise.withResolvers<void>()
+  from.start(() => {
+    const errno = from.takeError()
+    if (errno !== 0) refused.resolve(errno)
+    if (from.receive(slab, meta) > 0) answered.resolve()
+  })
+  from.send(Uint8Array.of(1), 0, 1, 1, 0, addressOf('127.0.0.1', gone.info.port))
+  assert.equal(await refused.promise, 111)
+  // The error does not cost the datagrams after it, and the watch is still on.
+  from.send(Uint8Array.of(1), 0, 1, 1, 0, addressOf('127.0.0.1', gone.info.port))
+  assert.equal(from.send(Uint8Array.of(2), 0, 1, 1, 0, addressOf('127.0.0.1', to.info.port)), 1)
+  await receiveBytes(to, 1)
+  to.send(Uint8Array.of(3), 0, 1, 1, 0, addressOf('127.0.0.1', from.info.port))
+  await answered.promise
+})
+
 test('a worker that ends with an open socket takes nothing down', async () => {
   const source = `
     const { UdpSocket } = await import(${JSON.stringify(new URL('./udp-socket.ts', import.meta.url).href)})

@@ -34,6 +34,8 @@ export interface UdpSocketOptions {
   /** Send and receive through this interface only (SO_BINDTODEVICE, else IP_UNICAST_IF for sending). */
   readonly interfaceName?: string
   readonly reuseAddress?: boolean
+  /** Collect ICMP errors for `takeError` (Linux; nothing is reported elsewhere). */
+  readonly reportErrors?: boolean
 }
 
 export interface UdpSocketInfo {
@@ -59,13 +61,14 @@ export class UdpSocket {
    * @throws NativeError `ERR_PORT_IN_USE`, `ERR_ADDRESS`, `ERR_PERMISSION`, `ERR_INTERFACE` or `ERR_SOCKET`.
    */
   constructor(options: UdpSocketOptions) {
-    const { address, port, interfaceName, reuseAddress = false } = options
+    const { address, port, interfaceName, reuseAddress = false, reportErrors = false } = options
     this.#socket = guarded(
       () =>
         new addon.NativeUdpSocket({
           address,
           port,
           reuseAddress,
+          reportErrors,
           ...(interfaceName === undefined ? {} : { interfaceName }),
         }),
     )
@@ -87,6 +90,14 @@ export class UdpSocket {
    */
   receive(slab: Uint8Array, meta: Int32Array): number {
     return this.#socket.receive(slab, meta)
+  }
+
+  /**
+   * errno of the oldest ICMP error not yet taken, e.g. 111 ECONNREFUSED: nobody listens there; 0 = none. With
+   * `reportErrors`, take all at each readiness. Anybody on the network can send ICMP: a hint, not a fact.
+   */
+  takeError(): number {
+    return this.#socket.takeError()
   }
 
   /**

@@ -1,6 +1,12 @@
 /** One attempt to connect to one address: a socket, an engine, a handshake. */
 import { createNativeCrypto, type KeyLog, systemRandom } from '@quicether/native'
-import { type ConnectionObserver, Endpoint, type ObserverInfo, type TransportConfig } from '@quicether/transport'
+import {
+  type ConnectionObserver,
+  Endpoint,
+  type ObserverInfo,
+  QuicError,
+  type TransportConfig,
+} from '@quicether/transport'
 import type { DatagramTap } from './capture/tap.ts'
 import type { ClientContext } from './client-context.ts'
 import { connectError } from './close-reason.ts'
@@ -29,6 +35,9 @@ export interface AttemptOptions {
 
 /** How long a closed connection keeps its socket, so that the peer learns of the end; RFC 9000 §10.2 allows less. */
 const LINGER_MS = 100
+const ECONNREFUSED = 111
+/** ICMP can be forged; a server that really is not there refuses the first packet and its retransmission alike. */
+const REFUSALS_MAX = 2
 
 /** Settles when streams can be written: after the handshake, or before it with 0-RTT. */
 export async function startAttempt(options: AttemptOptions): Promise<QuicConnection> {
@@ -37,6 +46,8 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
   const crypto = createNativeCrypto()
   const removeKeyLogs = options.keyLogs.map((log) => context.addKeyLog(log))
   const early = Promise.withResolvers<void>()
+  const refused = Promise.withResolvers<never>()
+  let refusals = 0
   let connection: QuicConnection | undefined
   const release = () => {
     driver.close()
@@ -46,6 +57,11 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
   const driver = new Driver({
     port,
     tap,
+    onSocketError: (errno) => {
+      if (errno !== ECONNREFUSED || ++refusals !== REFUSALS_MAX) return
+      const message = `cannot connect to ${target}: nothing listens on that UDP port; start the server or check the port`
+      refused.reject(new QuicError('ERR_NOT_LISTENING', message))
+    },
     onEvent: (event, now) => {
       if (event.kind === 'drained') return release()
       if (event.kind !== 'connection') return
@@ -54,7 +70,7 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
     },
   })
   try {
-    const socket = port.bind(options.local)
+    const socket = port.bind({ ...options.local, reportErrors: true })
     const endpoint = new Endpoint({
       crypto,
       random: systemRandom(),
@@ -72,10 +88,11 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
   const onAbort = () => void opened.close(0, 'the attempt was given up')
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    await Promise.race([opened.connected, early.promise])
+    await Promise.race([opened.connected, early.promise, refused.promise])
     return opened
   } catch (error) {
     const reason = opened.closeReason
+    void opened.close()
     throw reason === undefined ? error : connectError(target, reason)
   } finally {
     signal.removeEventListener('abort', onAbort)

@@ -54,7 +54,7 @@ const ADDRESSES_MAX = 8
 /**
  * Connects. A name with several addresses is tried in the order of the resolver, each address a little after the one
  * before, and the first that answers wins.
- * @throws QuicError `ERR_RESOLVE`, `ERR_HANDSHAKE_TIMEOUT`, `ERR_TLS`, `ERR_TLS_REFUSED`, `ERR_CONNECTION_REFUSED`,
+ * @throws QuicError `ERR_RESOLVE`, `ERR_NOT_LISTENING`, `ERR_HANDSHAKE_TIMEOUT`, `ERR_TLS`, `ERR_TLS_REFUSED`, `ERR_CONNECTION_REFUSED`,
  * `ERR_VERSION`, `ERR_CA`, `ERR_CONFIG`, …
  */
 export async function connect(options: ConnectOptions): Promise<QuicConnection> {

@@ -15,6 +15,8 @@ export interface DriverOptions {
   /** Takes every event of the engine. May call the engine's connections; must not call the driver. */
   readonly onEvent: (event: EndpointEvent, nowUs: Micros) => void
   readonly tap?: DatagramTap | undefined
+  /** Takes errno of ICMP errors, from sockets that report them. */
+  readonly onSocketError?: (errno: number) => void
 }
 
 /** Monotonic microseconds since the process began: the engine's clock. */
@@ -87,6 +89,8 @@ export class Driver {
       this.#port.onWritable(handle)
       this.#isBlocked = this.#isBlocked && !this.#port.send(this.#port.train)
     }
+    const { onSocketError } = this.#options
+    if (onSocketError !== undefined) this.#port.takeErrors(handle, onSocketError)
     for (let round = 0; round < RECEIVE_ROUNDS && this.#port.receive(handle); ) {
       const now = nowUs()
       const { batch } = this.#port

@@ -17,6 +17,8 @@ export interface BindOptions {
   readonly isPinned?: boolean
   /** Shown as the local address where the kernel chooses it (a client bound to all addresses). */
   readonly shownAddress?: string
+  /** Collect ICMP errors for `takeErrors`. For clients. */
+  readonly reportErrors?: boolean
 }
 
 /** One bound socket. */
@@ -52,6 +54,7 @@ const SOCKETS_MAX = 64
 
 interface Socket {
   readonly udp: UdpSocket
+  readonly reportsErrors: boolean
   readonly bound: BoundSocket
   readonly tuples: TupleTable
 }
@@ -129,7 +132,7 @@ export class UdpPort implements DatagramPort {
       port: bound.port,
       isPinned: isPinned && isUnspecified(bound.address),
     }
-    this.#sockets.push({ udp, bound, tuples: new TupleTable(local) })
+    this.#sockets.push({ udp, reportsErrors: options.reportErrors ?? false, bound, tuples: new TupleTable(local) })
     return bound
   }
 
@@ -236,6 +239,13 @@ export class UdpPort implements DatagramPort {
     }
     this.#resumeAt = 0
     return true
+  }
+
+  /** Takes all ICMP errors that wait at a socket; `onError` gets the errno of each. Hints, since anybody can send ICMP. */
+  takeErrors(handle: number, onError: (errno: number) => void): void {
+    const socket = this.#sockets[handle]
+    if (socket?.reportsErrors !== true) return
+    for (let errno = socket.udp.takeError(); errno !== 0; errno = socket.udp.takeError()) onError(errno)
   }
 
   /** Stops asking for writability, after it was reported. */

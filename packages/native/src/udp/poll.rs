@@ -37,6 +37,8 @@ struct State {
     callback: sys::napi_ref,
     handle: *mut UvHandle,
     cleanup: sys::napi_async_cleanup_hook_handle,
+    fd: RawFd,
+    events: Cell<c_int>,
     open: Rc<Cell<bool>>,
 }
 
@@ -82,6 +84,8 @@ impl Poll {
                 callback: reference,
                 handle,
                 cleanup: ptr::null_mut(),
+                fd,
+                events: Cell::new(UV_READABLE),
                 open: open.clone(),
             }));
             uv_handle_set_data(handle, state.cast());
@@ -97,7 +101,10 @@ impl Poll {
         let events = if wanted { UV_READABLE | UV_WRITABLE } else { UV_READABLE };
         if self.open.get() {
             // SAFETY: the state lives as long as `open` says so.
-            unsafe { uv_poll_start((*self.state).handle, events, on_ready) };
+            unsafe {
+                (*self.state).events.set(events);
+                uv_poll_start((*self.state).handle, events, on_ready);
+            }
         }
     }
 
@@ -118,7 +125,7 @@ fn close_state(state: *mut State) {
     }
 }
 
-extern "C" fn on_ready(handle: *mut UvHandle, _status: c_int, events: c_int) {
+extern "C" fn on_ready(handle: *mut UvHandle, problem: c_int, events: c_int) {
     // SAFETY: libuv calls this on the thread of the environment while the handle is open.
     unsafe {
         let state = uv_handle_get_data(handle).cast::<State>();
@@ -139,6 +146,13 @@ extern "C" fn on_ready(handle: *mut UvHandle, _status: c_int, events: c_int) {
             sys::napi_fatal_exception(env, exception);
         }
         sys::napi_close_handle_scope(env, scope);
+        if problem < 0 && (*state).open.get() {
+            // libuv stops watching after an error of the socket, e.g. an ICMP message; for UDP that is no end.
+            let (mut pending, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+            let place = ptr::from_mut(&mut pending).cast();
+            libc::getsockopt((*state).fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &mut size);
+            uv_poll_start(handle, (*state).events.get(), on_ready);
+        }
     }
 }
 

@@ -29,13 +29,15 @@ pub struct Sender {
     pub segments_max: usize,
     /// Segments were sent one by one because the kernel or the device refused an offloaded train.
     pub offload_failed: bool,
+    /// The socket reports ICMP errors: `sendmsg` may then return the error of an earlier datagram instead of sending.
+    pub reports_errors: bool,
 }
 
 impl Sender {
     pub fn send(&mut self, socket: &Socket, state: &UdpSocketState, train: &Train<'_>) -> Sent {
         let count = train.bytes.len().div_ceil(train.segment);
         if count > 1 && count <= self.segments_max {
-            match send_once(socket, state, train, train.bytes) {
+            match self.send_once(socket, state, train, train.bytes) {
                 Ok(()) => return Sent::Bytes(train.bytes.len()),
                 Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Sent::Bytes(0),
                 // Any other refusal may be about the offload: the segments alone will tell.
@@ -46,7 +48,7 @@ impl Sender {
         let mut dropped = None;
         let mut sent = 0;
         for segment in train.bytes.chunks(train.segment) {
-            match send_once(socket, state, train, segment) {
+            match self.send_once(socket, state, train, segment) {
                 Ok(()) => sent += 1,
                 Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Sent::Bytes(done),
                 Err(problem) => dropped = Some(problem.raw_os_error().unwrap_or(libc::EIO)),
@@ -63,6 +65,15 @@ impl Sender {
             _ => Sent::Bytes(train.bytes.len()),
         }
     }
+
+    fn send_once(&self, socket: &Socket, state: &UdpSocketState, train: &Train<'_>, bytes: &[u8]) -> io::Result<()> {
+        match send_message(socket, state, train, bytes) {
+            Err(problem) if self.reports_errors && problem.kind() != io::ErrorKind::WouldBlock => {
+                send_message(socket, state, train, bytes)
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 fn transmit<'a>(train: &Train<'_>, bytes: &'a [u8]) -> Transmit<'a> {
@@ -76,14 +87,14 @@ fn transmit<'a>(train: &Train<'_>, bytes: &'a [u8]) -> Transmit<'a> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn send_once(socket: &Socket, state: &UdpSocketState, train: &Train<'_>, bytes: &[u8]) -> io::Result<()> {
+fn send_message(socket: &Socket, state: &UdpSocketState, train: &Train<'_>, bytes: &[u8]) -> io::Result<()> {
     state.try_send(UdpSockRef::from(socket), &transmit(train, bytes))
 }
 
 /// quinn-udp takes every EINVAL for a missing offload and then drops ECN and GSO for good, but a source address that
 /// has just left the machine is EINVAL too, and that happens whenever a link goes. Hence our own call here.
 #[cfg(target_os = "linux")]
-fn send_once(socket: &Socket, _state: &UdpSocketState, train: &Train<'_>, bytes: &[u8]) -> io::Result<()> {
+fn send_message(socket: &Socket, _state: &UdpSocketState, train: &Train<'_>, bytes: &[u8]) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 
     let transmit = transmit(train, bytes);

@@ -29,6 +29,8 @@ pub struct NativeSocketOptions {
     pub port: u16,
     pub interface_name: Option<String>,
     pub reuse_address: bool,
+    /// Collect ICMP errors for `takeError`.
+    pub report_errors: bool,
 }
 
 #[napi(object, object_from_js = false)]
@@ -74,7 +76,11 @@ impl NativeUdpSocket {
         forgo_timestamps(&socket);
         enlarge_buffers(&socket);
         socket.bind(&address.into()).map_err(broken)?;
-        let sender = Sender { segments_max: state.max_gso_segments(), offload_failed: false };
+        if options.report_errors {
+            state.enable_transport_errors(UdpSockRef::from(&socket)).map_err(broken)?;
+        }
+        let reports_errors = options.report_errors;
+        let sender = Sender { segments_max: state.max_gso_segments(), offload_failed: false, reports_errors };
         Ok(Self { socket: Some(socket), state, sender, poll: None, bound_by })
     }
 
@@ -124,6 +130,13 @@ impl NativeUdpSocket {
             write_local(&mut words[4..], info.dst_ip, info.interface_index);
         }
         Ok(count as u32)
+    }
+
+    /// errno of the oldest ICMP error not yet taken, 0 when there is none. Take all of them at each readiness.
+    #[napi]
+    pub fn take_error(&self) -> Result<i32, Code> {
+        let reported = self.state.recv_transport_error(UdpSockRef::from(self.get()?));
+        Ok(reported.ok().flatten().map_or(0, |problem| problem.raw_errno))
     }
 
     /// Returns the bytes taken (fewer than `length` = the kernel's queue is full) or a negative errno: dropped.
