@@ -98,7 +98,7 @@ export function minimize(target: FuzzTarget, finding: Finding, attemptsMax = 4_0
     for (let at = 0; at < best.input.length && attempts < attemptsMax; attempts++) {
       const input = Uint8Array.from([...best.input.subarray(0, at), ...best.input.subarray(at + size)])
       const found = runGuarded(target, [input])
-      if (found !== undefined && found.error.message.startsWith(kind)) best = found
+      if (found?.error.message.startsWith(kind)) best = found
       else at += size
     }
   }
