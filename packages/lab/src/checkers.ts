@@ -4,22 +4,20 @@ import { HeaderStatus, HeaderView, PacketType, Version } from '@quicether/wire'
 import type { Datagram } from './datagram.ts'
 import type { Host } from './host.ts'
 import { SafetyError } from './transfers.ts'
-import { seconds } from './timeline.ts'
+import { formatTime } from './timeline.ts'
 import type { WorldObserver } from './world.ts'
 
 interface Balance {
   received: number
   sent: number
   isValidated: boolean
-  /** Something arrived after something was sent: only then can a challenge have been answered. */
-  hasAnswered: boolean
 }
 
 /**
  * RFC 9000 §8: before an address is validated, a server sends it at most three times what it received from it.
  * Counted per remote address and port, from datagrams alone. An address counts as validated once a Handshake packet
- * or an Initial with a token came from it; path validation is encrypted, so there the engine is asked, and believed
- * if at least one datagram came back from that address.
+ * or an Initial with a token came from it. Path validation is encrypted, so there the engine is believed (`validated`),
+ * if anything was sent to that address that can have been a challenge; the answer may come from elsewhere (RFC 9000 §8.2.3).
  */
 export class AmplificationChecker implements WorldObserver {
   readonly #server: Host
@@ -27,19 +25,20 @@ export class AmplificationChecker implements WorldObserver {
   readonly #header = new HeaderView()
   checked = 0
 
-  readonly #knows: (address: string, port: number) => boolean
-
-  /** `knows` tells whether the server's engine holds an address for validated. */
-  constructor(server: Host, knows: (address: string, port: number) => boolean) {
+  constructor(server: Host) {
     this.#server = server
-    this.#knows = knows
+  }
+
+  /** The engine says that it validated this address. */
+  validated(address: string, port: number): void {
+    const balance = this.#balance(address, port)
+    if (balance.sent > 0) balance.isValidated = true
   }
 
   onReceived(host: Host, datagram: Datagram): void {
     if (host !== this.#server) return
     const balance = this.#balance(datagram.sourceAddress, datagram.sourcePort)
     balance.received += datagram.length
-    if (balance.sent > 0) balance.hasAnswered = true
     if (!balance.isValidated && this.#provesAddress(datagram)) balance.isValidated = true
   }
 
@@ -48,12 +47,9 @@ export class AmplificationChecker implements WorldObserver {
     const balance = this.#balance(datagram.destinationAddress, datagram.destinationPort)
     balance.sent += datagram.length
     this.checked++
-    if (balance.isValidated) return
-    if (balance.hasAnswered && this.#knows(datagram.destinationAddress, datagram.destinationPort))
-      balance.isValidated = true
     if (balance.isValidated || balance.sent <= 3 * balance.received) return
     throw new SafetyError(
-      `amplification at ${seconds(nowUs)}: ${balance.sent} bytes sent to ${datagram.destinationAddress}:${datagram.destinationPort}, which sent only ${balance.received} and is not validated`,
+      `amplification at ${formatTime(nowUs)}: ${balance.sent} bytes sent to ${datagram.destinationAddress}:${datagram.destinationPort}, which sent only ${balance.received} and is not validated`,
     )
   }
 
@@ -73,7 +69,7 @@ export class AmplificationChecker implements WorldObserver {
     const key = `${address}|${port}`
     let balance = this.#balances.get(key)
     if (balance === undefined) {
-      balance = { received: 0, sent: 0, isValidated: false, hasAnswered: false }
+      balance = { received: 0, sent: 0, isValidated: false }
       this.#balances.set(key, balance)
     }
     return balance
@@ -97,7 +93,7 @@ export class InitialSizeChecker implements WorldObserver {
     if (this.#header.parse(datagram.bytes, 0, datagram.length, 0) !== HeaderStatus.Ok) return
     if (this.#header.type !== PacketType.Initial || this.#header.version === Version.Negotiation) return
     throw new SafetyError(
-      `at ${seconds(nowUs)} ${host.name} sent a datagram of ${datagram.length} bytes with an Initial packet; 1200 is the least`,
+      `at ${formatTime(nowUs)} ${host.name} sent a datagram of ${datagram.length} bytes with an Initial packet; 1200 is the least`,
     )
   }
 }

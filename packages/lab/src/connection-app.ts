@@ -6,6 +6,18 @@ import { SafetyError, type TransferPlan } from './transfers.ts'
 import type { World } from './world.ts'
 
 const DATAGRAM_HEADER_BYTES = 8
+/** One transfer as its opener sees it. */
+export interface TransferHandle {
+  readonly plan: TransferPlan
+  readonly startedAtUs: Micros
+  /** When both sides of the stream had ended; undefined while it runs. */
+  finishedAtUs: Micros | undefined
+  /** Bytes read so far by the opener. */
+  receivedBytes: number
+  /** The stream, once the peer's limits allowed to open it. */
+  id: StreamId | undefined
+}
+
 export class ConnectionApp {
   readonly name: string
   readonly connection: Connection
@@ -24,7 +36,8 @@ export class ConnectionApp {
   readonly #world: World
   readonly #isClient: boolean
   /** Plans waiting for the peer's stream limit or the handshake. */
-  readonly #waiting: TransferPlan[] = []
+  readonly #waiting: TransferHandle[] = []
+  readonly #handles = new Map<StreamId, TransferHandle>()
   readonly #streams = new Map<StreamId, StreamApp>()
   /** Streams forgotten after they were done: late events for them are fine. */
   readonly #seen = new Set<StreamId>()
@@ -47,15 +60,19 @@ export class ConnectionApp {
   }
 
   /** Starts a transfer as soon as the connection and the peer's limits allow. */
-  transfer(plan: TransferPlan): void {
-    this.#waiting.push(plan)
+  transfer(plan: TransferPlan): TransferHandle {
+    const startedAtUs = this.#world.nowUs
+    const handle: TransferHandle = { plan, startedAtUs, finishedAtUs: undefined, receivedBytes: 0, id: undefined }
+    this.#waiting.push(handle)
     this.#openWaiting()
+    return handle
   }
 
   #openWaiting(): void {
     if ((!this.isConnected && this.earlyData !== 'ready') || this.connection.isClosed) return
     for (let i = 0; i < this.#waiting.length; ) {
-      const plan = this.#waiting[i] as TransferPlan
+      const handle = this.#waiting[i] as TransferHandle
+      const { plan } = handle
       const id = this.connection.openStream(plan.kind)
       if (id === undefined) {
         i++
@@ -65,6 +82,8 @@ export class ConnectionApp {
       this.#checkId(id, plan.kind === 'unidirectional', true)
       const stream = new StreamApp(this.#world, this.connection, this.name, id, plan)
       this.transfersOpened++
+      handle.id = id
+      this.#handles.set(id, handle)
       this.#add(stream)
       stream.pump()
       this.#settle(stream)
@@ -123,6 +142,10 @@ export class ConnectionApp {
     if (event.kind === 'connected') {
       if (this.isConnected) throw new SafetyError(`${this.name}: connected twice`)
       this.isConnected = true
+      this.#world.note(
+        'connection',
+        `${this.name} connected${event.resumed ? ` (resumed, 0-RTT ${event.earlyData})` : ''}`,
+      )
       this.earlyData = event.earlyData
       this.#openWaiting()
     } else if (event.kind === 'earlyDataReady') {
@@ -131,6 +154,7 @@ export class ConnectionApp {
     } else if (event.kind === 'confirmed') this.isConfirmed = true
     else if (event.kind === 'streamsAvailable') this.#openWaiting()
     else if (event.kind === 'datagram') this.#onDatagram(event.data)
+    else if (event.kind === 'path') this.#world.note('path', `${this.name} path ${event.path} ${event.change}`)
     else if (event.kind === 'closed') this.#onClosed(event.reason)
   }
 
@@ -164,6 +188,17 @@ export class ConnectionApp {
     if (!stream.isDone || !this.#streams.delete(stream.id)) return
     this.transfersDone++
     this.bytesReceived += stream.receivedBytes
+    const handle = this.#handles.get(stream.id)
+    if (handle === undefined) return
+    this.#handles.delete(stream.id)
+    handle.finishedAtUs = this.#world.nowUs
+    handle.receivedBytes = stream.receivedBytes
+  }
+
+  /** Bytes read so far on a stream, also after its end as long as the transfer is remembered. */
+  progress(handle: TransferHandle): number {
+    const stream = handle.id === undefined ? undefined : this.#streams.get(handle.id)
+    return stream?.receivedBytes ?? handle.receivedBytes
   }
 
   /** Looks again at streams whose slow readers finished between events. */

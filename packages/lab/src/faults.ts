@@ -4,7 +4,7 @@ import type { SeededRandom } from '@quicether/transport/testing'
 import type { NetworkInterface } from './host.ts'
 import type { Link, PipeOptions } from './link.ts'
 import type { Nat } from './nat.ts'
-import { seconds } from './timeline.ts'
+import { formatTime } from './timeline.ts'
 import type { World } from './world.ts'
 
 /** A host that can be put to sleep. */
@@ -91,7 +91,7 @@ export class FaultSwarm {
     if (fault.begin() === false) return
     this.#begun++
     this.#active++
-    this.#world.note('fault', `${fault.text} until ${seconds(endUs)}`)
+    this.#world.note('fault', `${fault.text} until ${formatTime(endUs)}`)
     this.#world.at(endUs, () => {
       this.#active--
       fault.end()

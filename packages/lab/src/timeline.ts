@@ -34,8 +34,8 @@ export class Timeline {
   text(...topics: readonly string[]): string {
     const lines: string[] = []
     for (const { atUs, topic, text } of this.#entries) {
-      if (topics.length === 0) lines.push(`${seconds(atUs)} ${topic} ${text}`)
-      else if (topics.includes(topic)) lines.push(`${seconds(atUs)} ${text}`)
+      if (topics.length === 0) lines.push(`${formatTime(atUs)} ${topic} ${text}`)
+      else if (topics.includes(topic)) lines.push(`${formatTime(atUs)} ${text}`)
     }
     return lines.join('\n')
   }
@@ -44,12 +44,22 @@ export class Timeline {
   tail(count: number): string {
     return this.#entries
       .slice(-count)
-      .map(({ atUs, topic, text }) => `  ${seconds(atUs)} ${topic} ${text}`)
+      .map(({ atUs, topic, text }) => `  ${formatTime(atUs)} ${topic} ${text}`)
       .join('\n')
   }
 }
 
 /** `0s`, `1.25s`, `0.000012s`: exact to the microsecond and no longer than needed. */
-export function seconds(atUs: Micros): string {
+export function formatTime(atUs: Micros): string {
   return `${Number((atUs / 1e6).toFixed(6))}s`
+}
+
+/** Seconds as microseconds, for scenarios. */
+export function seconds(count: number): Micros {
+  return count * 1_000_000
+}
+
+/** Milliseconds as microseconds, for scenarios. */
+export function milliseconds(count: number): Micros {
+  return count * 1_000
 }

@@ -7,7 +7,7 @@ import { type Task, TaskHeap } from './heap.ts'
 import { Host, type NetworkInterface } from './host.ts'
 import { Link, type LinkOptions } from './link.ts'
 import { Nat, type NatOptions } from './nat.ts'
-import { seconds, Timeline } from './timeline.ts'
+import { formatTime, Timeline } from './timeline.ts'
 
 export interface WorldOptions {
   readonly seed: number
@@ -131,7 +131,7 @@ export class World {
     if (atUs > this.#nowUs) this.#tasksThisInstant = 0
     else if (++this.#tasksThisInstant > TASKS_PER_INSTANT_MAX) {
       throw new LivenessError(
-        `time stands still at ${seconds(this.#nowUs)}: ${TASKS_PER_INSTANT_MAX} tasks in one instant`,
+        `time stands still at ${formatTime(this.#nowUs)}: ${TASKS_PER_INSTANT_MAX} tasks in one instant`,
       )
     }
     this.#nowUs = Math.max(this.#nowUs, atUs)
@@ -157,9 +157,9 @@ export class World {
         this.step()
         continue
       }
-      const why = nextUs === Infinity ? 'nothing is left to happen' : `not within ${seconds(options.withinUs)}`
+      const why = nextUs === Infinity ? 'nothing is left to happen' : `not within ${formatTime(options.withinUs)}`
       throw new LivenessError(
-        `${options.what ?? 'the awaited condition'} did not come true: ${why} (seed ${this.seed}, now ${seconds(this.#nowUs)})\n${this.#timeline.tail(20)}`,
+        `${options.what ?? 'the awaited condition'} did not come true: ${why} (seed ${this.seed}, now ${formatTime(this.#nowUs)})\n${this.#timeline.tail(20)}`,
       )
     }
   }
