@@ -22,7 +22,7 @@ const usage = `Usage: npm run bench -- [--repeats N] [--scale X] [--only NAME[,N
 What the engine allocates per packet is counted, too, and fails the run when it is over its budget: unlike speed, it does
 not depend on the machine.`
 
-const ALLOCATION_TRANSFER_BYTES = 64_000_000
+const ALLOCATION_TRANSFER_BYTES = 32_000_000
 
 /** Bar of --assert, bits per second. */
 const BULK_BITS_PER_SECOND_MIN = 1e9
