@@ -135,8 +135,8 @@ const machineWords: readonly RegExp[] = [
   new RegExp(`(?<![\\w.~*)\\]}-])${slash}(work|root)${slash}[\\w.-]`),
   new RegExp(`${slash}home${slash}(?!user\\b|you\\b)[a-z]`),
   new RegExp(`\\.\\.${slash}shared\\b`),
-  new RegExp(`${slash}tmp${slash}brief`),
-  new RegExp(`registry\\.np[m]js\\.org|registry\\.yarnp[k]g`),
+  /\btmp\/[b]rief/,
+  /registry\.np[m]js\.org|registry\.yarnp[k]g/,
 ]
 
 export function wordViolations(file: string, text: string): Violation[] {

@@ -218,6 +218,7 @@ export class ConnectionApp {
   }
 }
 
+/** Why a connection ended, as one line for logs and failures. */
 export function describeClose(reason: CloseReason): string {
   if (reason.kind === 'transport') return `transport ${reason.name} by ${reason.by}: ${reason.reason}`
   if (reason.kind === 'application') return `application ${reason.code} by ${reason.by}: ${reason.reason}`

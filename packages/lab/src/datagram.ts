@@ -18,6 +18,7 @@ export function headerBytes(address: string): number {
   return isIpv6(address) ? 48 : 28
 }
 
+/** Whether an address is of IPv6, by its spelling. */
 export function isIpv6(address: string): boolean {
   return address.includes(':')
 }

@@ -20,6 +20,7 @@ export interface InterfaceOptions {
   readonly nat?: Nat
 }
 
+/** One interface of a host: its addresses, its link, its NAT, up or down. */
 export class NetworkInterface {
   readonly host: Host
   readonly name: string
@@ -86,6 +87,7 @@ export interface HostStats {
   unreachable: number
 }
 
+/** Binds ports, sends datagrams by route and hands what arrives to the handler of the port. */
 export class Host {
   readonly world: World
   readonly name: string

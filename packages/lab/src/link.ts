@@ -120,6 +120,7 @@ export class Link {
   }
 }
 
+/** One direction of a link. Every datagram comes out once, twice, late, damaged or not at all, as the seed says. */
 export class Pipe {
   readonly name: string
   readonly stats: PipeStats = {

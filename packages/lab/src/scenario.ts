@@ -163,6 +163,7 @@ export class Happening {
   }
 }
 
+/** A world of one client and one server, with verbs for transfers and for what happens to the links. */
 export class Scenario {
   readonly world: World
   readonly client: ScenarioClient

@@ -28,6 +28,7 @@ export const AppCode = { Reset: 0x71, Stop: 0x72, Done: 0 } as const
 
 const NEVER_WORD = 0xffffffff
 
+/** The plan as the first bytes of its stream, so that the acceptor knows what must come. */
 export function encodePlan(plan: TransferPlan): Uint8Array {
   const bytes = new Uint8Array(PLAN_BYTES)
   const view = new DataView(bytes.buffer)
@@ -48,6 +49,7 @@ export function encodePlan(plan: TransferPlan): Uint8Array {
   return bytes
 }
 
+/** Reads what `encodePlan` wrote; `bytes` must hold a whole plan. */
 export function decodePlan(bytes: Uint8Array, kind: StreamKind): TransferPlan {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const word = (i: number): number => view.getUint32(4 * i)

@@ -31,6 +31,7 @@ export class LivenessError extends Error {
 /** Tasks in one instant of virtual time after which the world is considered to spin. */
 const TASKS_PER_INSTANT_MAX = 1_000_000
 
+/** Runs hosts and links in virtual time: the same seed gives the same run, byte for byte. */
 export class World {
   readonly seed: number
   readonly random: SeededRandom

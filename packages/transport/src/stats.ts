@@ -45,6 +45,7 @@ export interface PathView {
   readonly congestion: string
 }
 
+/** A copy of all counters of a connection, summed over its paths where they are kept per path. */
 export function connectionStats(core: ConnectionCore): ConnectionStats {
   let packetsLost = 0
   let bytesLost = 0
@@ -66,6 +67,7 @@ export function connectionStats(core: ConnectionCore): ConnectionStats {
   }
 }
 
+/** A copy of what applications and schedulers may know of a path. */
 export function pathView(path: Path): PathView {
   const { rtt, recovery, tuple } = path
   return {

@@ -73,6 +73,7 @@ export function levelsOfFrame(type: number): number {
 }
 
 // RFC 9000 §9.1: "PATH_CHALLENGE, PATH_RESPONSE, NEW_CONNECTION_ID, and PADDING frames are "probing frames""
+/** Whether a packet of only such frames is a probe and does not move the connection to another path. */
 export function isProbingFrame(type: number): boolean {
   return (
     type === FrameType.Padding ||
@@ -84,6 +85,7 @@ export function isProbingFrame(type: number): boolean {
 }
 
 // RFC 9002 §2: "Frames other than ACK, PADDING, and CONNECTION_CLOSE are considered ack-eliciting."
+/** Whether the receiver owes an acknowledgment for a packet with this frame. */
 export function isAckEliciting(type: number): boolean {
   return !(
     type === FrameType.Padding ||

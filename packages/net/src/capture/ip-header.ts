@@ -18,6 +18,7 @@ export interface HeaderTemplate {
   readonly pseudoSum: number
 }
 
+/** Headers of all packets of one tuple in one direction; length, ECN, ports and checksums are filled in per packet. */
 export function createHeaderTemplate(tuple: PathTuple, direction: 'sent' | 'received'): HeaderTemplate {
   const { localAddress, localPort, remoteAddress, remotePort } = tuple
   const isSent = direction === 'sent'

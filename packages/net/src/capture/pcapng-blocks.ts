@@ -37,6 +37,7 @@ const SECRETS_TLS_KEYLOG = 0x544c534b
 const TIMESTAMP_MICROSECONDS = 6
 const TWO_POW_32 = 0x1_0000_0000
 
+/** Section Header Block, the first of every file; the section length is left open. */
 export function sectionHeaderBlock(options: { readonly application: string; readonly comment?: string }): Buffer {
   const body = Buffer.alloc(16)
   body.writeUInt32LE(BYTE_ORDER_MAGIC, 0)
@@ -49,6 +50,7 @@ export function sectionHeaderBlock(options: { readonly application: string; read
   return block(BlockType.SectionHeader, [body, ...parts, endOption()])
 }
 
+/** Interface Description Block for packets that begin with their IP header, times in microseconds. */
 export function interfaceBlock(options: {
   readonly name: string
   readonly description?: string
@@ -75,6 +77,7 @@ export function secretsBlock(keylogText: string): Buffer {
   return block(BlockType.DecryptionSecrets, [body, padded(secrets)])
 }
 
+/** Interface Statistics Block: packets seen and packets left out of the file. */
 export function statisticsBlock(options: {
   readonly interfaceId: number
   readonly epochUs: number

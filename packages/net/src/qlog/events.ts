@@ -22,6 +22,7 @@ const standard = new Set([
   'version_information',
 ])
 
+/** The qlog event for an event of the engine; a name with a colon is a qlog name already. */
 export function toQlogEvent(name: string, data: Data): QlogEvent {
   if (name.includes(':')) return { name, data }
   if (name === 'connection_closed') return { name: 'quic:connection_closed', data: closedData(data) }

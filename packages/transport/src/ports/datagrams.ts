@@ -55,6 +55,7 @@ export interface DatagramPort {
   send(batch: TransmitBatch): boolean
 }
 
+/** An empty train over a slab of the driver; `datagramsMax` is the GSO limit, at least 1. */
 export function createTransmitBatch(bytes: Uint8Array, datagramsMax: number): TransmitBatch {
   return { bytes, datagramsMax, tuple: undefined, length: 0, segmentSize: 0, ecn: 0, count: 0 }
 }
@@ -66,6 +67,7 @@ export function createTuple(fields: Omit<PathTuple, 'key'>): PathTuple {
   return { key, localAddress, localPort, remoteAddress, remotePort, interfaceIndex, socket }
 }
 
+/** Equal addresses, whether or not the driver interned them. */
 export function sameTuple(a: PathTuple, b: PathTuple): boolean {
   return a === b || a.key === b.key
 }

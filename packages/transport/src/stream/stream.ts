@@ -43,6 +43,7 @@ export class Stream implements StreamStats {
 }
 
 // RFC 9000 §2.1: the two least significant bits of a stream ID
+/** Whether only the opener of the stream sends on it. */
 export function isUnidirectional(id: number): boolean {
   return id % 4 >= 2
 }
