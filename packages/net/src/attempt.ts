@@ -10,7 +10,7 @@ import {
 import type { DatagramTap } from './capture/tap.ts'
 import type { ClientContext } from './client-context.ts'
 import { connectError } from './close-reason.ts'
-import { QuicConnection } from './connection.ts'
+import { type MigrateOptions, QuicConnection } from './connection.ts'
 import { Driver, nowUs } from './driver.ts'
 import { type BindOptions, UdpPort } from './udp-port.ts'
 
@@ -79,7 +79,7 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
       ...(observe === undefined ? {} : { observe }),
     })
     driver.start(endpoint, [socket.handle])
-    connection = open(endpoint, port, socket.handle, options, release)
+    connection = open(endpoint, port, driver, socket.handle, options, release)
   } catch (error) {
     release()
     throw error
@@ -102,6 +102,7 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
 function open(
   endpoint: Endpoint,
   port: UdpPort,
+  driver: Driver,
   handle: number,
   options: AttemptOptions,
   release: () => void,
@@ -122,5 +123,38 @@ function open(
     },
     nowUs(),
   )
-  return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS))
+  const move = migrator(connection, port, driver, handle, options)
+  return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS), move)
+}
+
+/** Moves between sockets: the one before stays for packets under way, older ones are closed. */
+function migrator(
+  connection: Connection,
+  port: UdpPort,
+  driver: Driver,
+  first: number,
+  { address, port: remotePort, local }: AttemptOptions,
+): (options: MigrateOptions) => boolean {
+  let handles = [first]
+  return ({ localAddress, localPort = 0, interfaceName }) => {
+    const { shownAddress } = local
+    const wildcard = address.includes(':') ? '::' : '0.0.0.0'
+    const { handle } = port.bind({
+      address: localAddress ?? wildcard,
+      port: localPort,
+      reportErrors: true,
+      ...(interfaceName === undefined ? {} : { interfaceName }),
+      ...(localAddress !== undefined || shownAddress === undefined ? {} : { shownAddress }),
+    })
+    if (!connection.migrate(port.tupleTo(handle, address, remotePort), nowUs())) {
+      port.unbind(handle)
+      return false
+    }
+    driver.watch(handle)
+    handles.push(handle)
+    const inUse = connection.path.tuple.socket
+    for (const old of handles) if (old !== handle && old !== inUse) port.unbind(old)
+    handles = handles.filter((old) => old === handle || old === inUse)
+    return true
+  }
 }

@@ -64,6 +64,24 @@ test('a client that starts with a version the server does not speak falls back b
   assert.equal(pair.server.stats.versionNegotiations, 1)
 })
 
+// spec: RFC 9000 §8.1.3, RFC 9369 §5
+test('a token saves the Retry of the next connection, but only in the version it came from', () => {
+  const tokens: Uint8Array[] = []
+  const pair = new Pair({
+    accept: { retry: 'always' },
+    connect: { onNewToken: (token, version) => tokens.push(Uint8Array.of(version & 0xff, ...token)) },
+  }).handshake()
+  pair.run(() => tokens.length === 1)
+  assert.equal(pair.server.stats.retries, 1)
+  const token = (tokens[0] as Uint8Array).slice(1)
+  const next = pair.connect({ token })
+  pair.run(() => next.core.handshakeConfirmed)
+  assert.equal(pair.server.stats.retries, 1, 'the token validated the address')
+  const other = pair.connect({ token, version: Version.V2 })
+  pair.run(() => other.core.handshakeConfirmed)
+  assert.equal(pair.server.stats.retries, 2, 'a token of version 1 says nothing in version 2')
+})
+
 test('no common version ends the connection with the list that was offered', () => {
   const pair = new Pair({ client: { versions: [Version.V2] }, server: { versions: [Version.V1] } })
   pair.connect()

@@ -177,6 +177,7 @@ export class Connection implements StreamTransport {
     this.#wake()
   }
 
+  // RFC 9000 §11.2: "RESET_STREAM MUST only be instigated by the application protocol that uses QUIC."
   reset(id: StreamId, code: ErrorCode): void {
     this.core.streams.reset(id, code)
     this.#wake()
@@ -269,6 +270,8 @@ export class Connection implements StreamTransport {
     const { core } = this
     if (level === Level.Handshake) core.hasHandshakeKeys = true
     if (level === Level.ZeroRtt && !core.isServer) core.events.push({ kind: 'earlyDataReady' })
+    // RFC 9000 §17.2.3: "A client MUST NOT send 0-RTT packets once it starts processing 1-RTT packets"
+    // RFC 9001 §5.6: "Once a client has installed 1-RTT keys, it MUST NOT send any more 0-RTT packets."
     if (level === Level.OneRtt && !core.isServer) core.keys.discard(Level.ZeroRtt)
   }
 
@@ -282,6 +285,7 @@ export class Connection implements StreamTransport {
     if (!core.isServer && wasEarly && !isAccepted) this.flow.onEarlyDataRejected()
     core.events.push({
       kind: 'connected',
+      // RFC 9001 §8.1: TLS refuses a handshake without a common protocol with no_application_protocol (0x0178)
       alpn: tls.alpn() ?? '',
       resumed: tls.resumed(),
       earlyData: wasEarly ? (isAccepted ? 'accepted' : 'rejected') : isAccepted ? 'accepted' : 'none',
@@ -416,7 +420,7 @@ export class Connection implements StreamTransport {
     )
     next = Math.min(next, path.recovery.deadlineUs(path.isAmplificationBlocked()))
     if (!path.isAmplificationBlocked()) {
-      for (const space of path.recovery.spaces) next = Math.min(next, space.ack.dueAtUs)
+      for (const space of path.recovery.spaces) if (space.sent.canProbe()) next = Math.min(next, space.ack.dueAtUs)
       if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
     }
     if (core.handshakeConfirmed) next = Math.min(next, path.mtu.pollTimeout())
@@ -470,6 +474,8 @@ export class Connection implements StreamTransport {
   // ---- end of life
 
   /** Closes because of what a packet or a timer brought about. Our own bugs close with INTERNAL_ERROR. */
+  // RFC 9000 §11: a stateless reset is never used for a connection we know: errors are signalled
+  // RFC 9000 §11.1: "Errors that result in the connection being unusable … MUST be signaled using a CONNECTION_CLOSE frame"
   fail(error: unknown, nowUs: Micros): void {
     if (this.core.state >= LifeState.Closing) return
     if (error instanceof TransportError) {

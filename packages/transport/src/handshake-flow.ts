@@ -57,6 +57,7 @@ export class HandshakeFlow {
     this.#installInitial(destinationCid)
     core.localParameters.initialSourceCid = core.localCid
     core.localParameters.versionInformation = { chosen: core.version, available: core.config.versions }
+    // RFC 9000 §7: TLS authenticates the server, the parameters and the application protocol (ALPN)
     this.#createHandshake(this.#createTls(this.#encode(), core.version))
     core.handshake.advance()
     this.#applyRemembered()
@@ -99,6 +100,7 @@ export class HandshakeFlow {
     const tag = core.crypto.retryIntegrityTag(version, pseudo)
     // RFC 9000 §17.2.5.2: "Clients MUST discard Retry packets that have a Retry Integrity Tag that cannot be validated"
     for (let i = 0; i < 16; i++) if (tag[i] !== bytes[end - 16 + i]) return false
+    // RFC 9000 §17.2.5.1: "The client MUST use the value from the Source Connection ID field of the Retry packet in the Destination Connection ID field of subsequent packets that it sends."
     this.retrySourceCid = scid
     core.token = token
     core.paths.primary.cids.adoptPeer(scid, undefined)
@@ -107,6 +109,7 @@ export class HandshakeFlow {
     const { recovery, space } = core.paths.primary
     if (initial !== undefined) recovery.loseAll(initial)
     recovery.loseAll(space)
+    // RFC 9000 §17.2.5.3: the same ClientHello again, and packet numbers go on: the space is kept
     core.handshake.restartInitial()
     return true
   }
@@ -117,6 +120,7 @@ export class HandshakeFlow {
     const version = core.config.versions.find((candidate) => offered.includes(candidate))
     if (version === undefined) return false
     this.isAfterVersionNegotiation = true
+    // RFC 9368 §6: the application protocol is negotiated anew with the new version
     core.version = version
     const { recovery, space } = core.paths.primary
     const initial = core.spaces[Level.Initial]
@@ -195,6 +199,7 @@ export class HandshakeFlow {
   }
 
   // RFC 9368 §2.3: the server may pick any compatible version the client offers; versions 1 and 2 are compatible (RFC 9369 §4)
+  // RFC 9368 §2.2: only versions known to be compatible are chosen: 1 and 2
   #chooseVersion(peer: TransportParameters | undefined): void {
     const core = this.#core
     const available = peer?.versionInformation?.available ?? []

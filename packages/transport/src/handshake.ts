@@ -33,6 +33,7 @@ export interface HandshakeHost {
   onHandshakeComplete(): void
 }
 
+/** One handshake over CRYPTO streams of all levels; buffers are bounded by the configuration. */
 export class Handshake {
   readonly tls: TlsSession
   isComplete = false
@@ -135,6 +136,7 @@ export class Handshake {
     return buffer !== undefined && (buffer.lost.count > 0 || buffer.sentEnd < buffer.end)
   }
 
+  // RFC 9001 §4: CRYPTO data is retransmitted with the keys of its own level
   /** Writes CRYPTO frames of the packet's level: lost ranges first. */
   write(packet: PacketWriter): void {
     const buffer = this.#send[packet.level]

@@ -156,6 +156,7 @@ export class KeyRing {
   }
 
   close(): void {
+    // RFC 9001 §4.9.3: 0-RTT keys go when the handshake is confirmed, 1-RTT keys with the connection
     for (const level of [Level.Initial, Level.ZeroRtt, Level.Handshake, Level.OneRtt]) this.discard(level)
   }
 }

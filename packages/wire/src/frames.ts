@@ -110,6 +110,7 @@ function checkType(type: number, encodedLength: number, levelBit: number, multip
   const shortest = type < 0x40 ? 1 : 2
   if (encodedLength !== shortest)
     throw new TransportError('PROTOCOL_VIOLATION', type, 'frame type not in shortest form')
+  // RFC 9000 §17.2.4: Handshake packets with frames of other types are PROTOCOL_VIOLATION
   // RFC 9000 §12.4: "An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error of type PROTOCOL_VIOLATION."
   if ((levels & levelBit) === 0)
     throw new TransportError('PROTOCOL_VIOLATION', type, 'frame not allowed in this packet type')
@@ -177,6 +178,7 @@ function decodeStream(r: Reader, type: number, sink: FrameSink): void {
 }
 
 function decodeCrypto(r: Reader, sink: FrameSink): void {
+  // RFC 9000 §19.6: "Receipt of a frame that exceeds this limit MUST be treated as a connection error of type FRAME_ENCODING_ERROR or CRYPTO_BUFFER_EXCEEDED."
   const offset = r.varintClamped()
   const length = r.varint()
   const start = r.skip(length)
@@ -271,6 +273,7 @@ function decodeStreamControl(r: Reader, type: number, sink: FrameSink): void {
       return sink.onDataBlocked(r.varintClamped())
     case FrameType.StreamDataBlocked:
       return sink.onStreamDataBlocked(r.varint(), r.varintClamped())
+    // RFC 9000 §19.14: a STREAMS_BLOCKED limit above 2^60 is STREAM_LIMIT_ERROR or FRAME_ENCODING_ERROR
     case FrameType.StreamsBlockedBidi:
     case FrameType.StreamsBlockedUni:
       return sink.onStreamsBlocked(type === FrameType.StreamsBlockedBidi, streamCount(r))

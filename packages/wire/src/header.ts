@@ -187,6 +187,7 @@ export function writeShortHeader(
   return at
 }
 
+/** Writes 32 bits big-endian; returns the offset behind them. The caller has checked the room. */
 export function writeU32(bytes: Uint8Array, offset: number, value: number): number {
   bytes[offset] = value >>> 24
   bytes[offset + 1] = (value >>> 16) & 0xff
@@ -246,6 +247,7 @@ export function retryPseudoPacket(originalDcid: Uint8Array, retryWithoutTag: Uin
 
 // RFC 9000 Appendix A.2: enough bytes for twice the distance to the largest acknowledged packet.
 /** Bytes (1..4) of the truncated packet number. `largestAcked` is -1 before the first acknowledgment. */
+// RFC 9000 §17.1: prior to the first acknowledgment the full number is in reach; afterwards more than twice the distance is represented
 export function packetNumberLength(packetNumber: number, largestAcked: number): number {
   const unacked = largestAcked < 0 ? packetNumber + 1 : packetNumber - largestAcked
   if (unacked < 0x80) return 1
@@ -254,6 +256,7 @@ export function packetNumberLength(packetNumber: number, largestAcked: number): 
   return 4
 }
 
+/** Writes the low `length` (1 to 4) bytes of a packet number; returns the offset behind them. */
 export function writePacketNumber(bytes: Uint8Array, offset: number, packetNumber: number, length: number): number {
   const low = packetNumber >>> 0
   for (let i = length - 1, at = offset; i >= 0; i--, at++) bytes[at] = (low >>> (8 * i)) & 0xff

@@ -3,13 +3,16 @@
 export const Version = { Negotiation: 0, V1: 0x0000_0001, V2: 0x6b33_43cf } as const
 
 /** Versions the engine speaks, most preferred first. */
+// RFC 9369 §3: everything version 1 requires holds for version 2, with other numbers and labels
 export const supportedVersions: readonly number[] = [Version.V2, Version.V1]
 
+/** Whether this implementation speaks the version. */
 export function isSupportedVersion(version: number): boolean {
   return version === Version.V1 || version === Version.V2
 }
 
 // RFC 9000 §15: "Versions that follow the pattern 0x?a?a?a?a are reserved for use in forcing version negotiation"
+/** Whether the version exists only to exercise version negotiation. */
 export function isReservedVersion(version: number): boolean {
   return (version & 0x0f0f_0f0f) >>> 0 === 0x0a0a_0a0a
 }

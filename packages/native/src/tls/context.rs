@@ -1,9 +1,10 @@
 //! Contexts: everything that many TLS sessions share, on the client and on the server.
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::quic;
@@ -16,6 +17,7 @@ use crate::tls::capture::Capture;
 use crate::tls::explain::explain;
 use crate::tls::identity::{ClientIdentity, Identities, NativeIdentity};
 use crate::tls::session::NativeTlsSession;
+use crate::tls::sessions::{ClientSessions, VERSION_2, VersionedStore};
 use crate::tls::trust::NativeTrust;
 
 #[napi(object, object_to_js = false)]
@@ -29,9 +31,8 @@ pub struct NativeClientOptions {
 
 #[napi]
 pub struct NativeClientContext {
-    plain: Option<Arc<ClientConfig>>,
-    /// The same with 0-RTT on; both share the remembered sessions.
-    early: Option<Arc<ClientConfig>>,
+    config: Option<ClientConfig>,
+    sessions: Option<Arc<ClientSessions>>,
 }
 
 #[napi]
@@ -53,13 +54,9 @@ impl NativeClientContext {
             })),
         };
         config.key_log = Arc::new(Capture);
-        config.resumption = match options.sessions_max {
-            0 => Resumption::disabled(),
-            max => Resumption::store(Arc::new(ClientSessionMemoryCache::new(max as usize))),
-        };
-        let mut early = config.clone();
-        early.enable_early_data = true;
-        Ok(Self { plain: Some(Arc::new(config)), early: Some(Arc::new(early)) })
+        config.resumption = Resumption::disabled();
+        let sessions = (options.sessions_max > 0).then(|| ClientSessions::new(options.sessions_max as usize));
+        Ok(Self { config: Some(config), sessions })
     }
 
     #[napi]
@@ -71,27 +68,32 @@ impl NativeClientContext {
         transport_parameters: &[u8],
         early_data: bool,
     ) -> Result<NativeTlsSession, Code> {
-        let config = if early_data { &self.early } else { &self.plain };
-        let config = config.clone().ok_or_else(|| closed("TLS client context"))?;
+        let mut config = self.config.clone().ok_or_else(|| closed("TLS client context"))?;
+        let ticket_version = Arc::new(AtomicU32::new(version));
+        if let Some(sessions) = &self.sessions {
+            config.resumption =
+                Resumption::store(Arc::new(VersionedStore::new(sessions.clone(), ticket_version.clone())));
+        }
+        config.enable_early_data = early_data;
         let Ok(name) = ServerName::try_from(server_name.clone()) else {
             let message = format!("'{server_name}' is neither a host name nor an IP address; set serverName");
             return fail("ERR_SERVER_NAME", message);
         };
         let connection = quic::ClientConnection::new_with_alpn(
-            config,
+            Arc::new(config),
             quic::Version::V1,
             name,
             transport_parameters.to_vec(),
             alpn.into_iter().map(String::into_bytes).collect(),
         )
         .map_err(|problem| error("ERR_TLS", explain(&problem)))?;
-        Ok(NativeTlsSession::new(connection.into(), version, Some(server_name)))
+        Ok(NativeTlsSession::new(connection.into(), version, Some(server_name), ticket_version))
     }
 
     #[napi]
     pub fn close(&mut self) {
-        self.plain = None;
-        self.early = None;
+        self.config = None;
+        self.sessions = None;
     }
 }
 
@@ -110,7 +112,8 @@ pub struct NativeServerOptions {
 
 #[napi]
 pub struct NativeServerContext {
-    config: Option<Arc<ServerConfig>>,
+    /// For version 1 and for version 2: each opens only its own tickets.
+    configs: Option<[Arc<ServerConfig>; 2]>,
     identities: Arc<Identities>,
     provider: Arc<CryptoProvider>,
 }
@@ -141,15 +144,20 @@ impl NativeServerContext {
             // RFC 9001 §4.6.1: "Servers MUST NOT send a value other than 0xffffffff".
             config.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
         }
-        Ok(Self { config: Some(Arc::new(config)), identities, provider })
+        let mut second = config.clone();
+        if options.sessions_max > 0 {
+            second.session_storage = ServerSessionMemoryCache::new(options.sessions_max as usize);
+        }
+        Ok(Self { configs: Some([Arc::new(config), Arc::new(second)]), identities, provider })
     }
 
     #[napi]
     pub fn create_session(&self, version: u32, transport_parameters: &[u8]) -> Result<NativeTlsSession, Code> {
-        let config = self.config.clone().ok_or_else(|| closed("TLS server context"))?;
+        let configs = self.configs.as_ref().ok_or_else(|| closed("TLS server context"))?;
+        let config = configs[usize::from(version == VERSION_2)].clone();
         let connection = quic::ServerConnection::new(config, quic::Version::V1, transport_parameters.to_vec())
             .map_err(|problem| error("ERR_TLS", explain(&problem)))?;
-        Ok(NativeTlsSession::new(connection.into(), version, None))
+        Ok(NativeTlsSession::new(connection.into(), version, None, Arc::new(AtomicU32::new(version))))
     }
 
     /// New handshakes use the new certificates; running ones are not touched.
@@ -160,7 +168,7 @@ impl NativeServerContext {
 
     #[napi]
     pub fn close(&mut self) {
-        self.config = None;
+        self.configs = None;
     }
 }
 

@@ -4,4 +4,5 @@ pub mod context;
 pub mod explain;
 pub mod identity;
 pub mod session;
+pub mod sessions;
 pub mod trust;

@@ -1,6 +1,8 @@
 //! One TLS handshake: bytes in, bytes and keys out, in the order in which QUIC must act on them.
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
@@ -55,6 +57,8 @@ struct Inner {
     /// Version whose labels derive Handshake and 1-RTT keys; Early keys belong to the version of the first flight.
     version: u32,
     first_version: u32,
+    /// Tickets that arrive are remembered for this version.
+    ticket_version: Arc<AtomicU32>,
     secrets: Secrets,
     steps: VecDeque<Step>,
     write_level: i32,
@@ -70,11 +74,17 @@ pub struct NativeTlsSession {
 
 impl NativeTlsSession {
     /// Not for JavaScript: contexts create sessions.
-    pub fn new(connection: Connection, version: u32, server_name: Option<String>) -> Self {
+    pub fn new(
+        connection: Connection,
+        version: u32,
+        server_name: Option<String>,
+        ticket_version: Arc<AtomicU32>,
+    ) -> Self {
         let mut inner = Inner {
             connection,
             version,
             first_version: version,
+            ticket_version,
             secrets: Secrets::default(),
             steps: VecDeque::new(),
             write_level: INITIAL,
@@ -174,7 +184,9 @@ impl NativeTlsSession {
 
     #[napi]
     pub fn set_version(&mut self, version: u32) -> Result<(), Code> {
-        self.get_mut()?.version = version;
+        let inner = self.get_mut()?;
+        inner.version = version;
+        inner.ticket_version.store(version, Ordering::Relaxed);
         Ok(())
     }
 

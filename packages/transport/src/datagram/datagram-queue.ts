@@ -22,6 +22,7 @@ export class DatagramQueue {
   }
 
   /** Largest payload that fits a packet of `mtuBytes` and the peer's limit. */
+  // RFC 8899 §5: the largest payload offered to applications follows the MTU found
   payloadBytesMax(mtuBytes: number): number {
     // Short header with 8-byte CID and 4-byte packet number, tag, frame type and length.
     return Math.max(0, Math.min(this.peerFrameBytesMax, mtuBytes - 29) - 3)
@@ -40,6 +41,8 @@ export class DatagramQueue {
   }
 
   /** Writes as many queued datagrams as fit. */
+  // RFC 9221 §5.4: datagrams wait for the congestion window; they are delayed, and dropped only when the queue is full
+  // RFC 9221 §6: DATAGRAM frames travel in 0-RTT or 1-RTT packets only
   write(packet: PacketWriter): void {
     for (let data = this.#queue[0]; data !== undefined; data = this.#queue[0]) {
       const needed = 1 + varintLength(data.length) + data.length

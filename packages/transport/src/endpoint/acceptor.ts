@@ -68,7 +68,8 @@ export class Acceptor {
     }
     const dcid = bytes.slice(header.dcidOffset, header.dcidOffset + header.dcidLength)
     const token = bytes.slice(header.tokenOffset, header.tokenOffset + header.tokenLength)
-    const verdict = token.length === 0 ? ({ kind: 'none' } as const) : this.#tokens.check(token, tuple, nowUs)
+    const verdict =
+      token.length === 0 ? ({ kind: 'none' } as const) : this.#tokens.check(token, tuple, header.version, nowUs)
     if (verdict.kind === 'retry') {
       if (!equal(verdict.retryScid, dcid))
         return { originalDcid: dcid, retrySourceCid: undefined, isAddressValidated: false, hasInvalidToken: true }
@@ -97,6 +98,7 @@ export class Acceptor {
   }
 
   #sendRetry(bytes: Uint8Array, header: HeaderView, dcid: Uint8Array, tuple: PathTuple, nowUs: Micros): void {
+    // RFC 9000 §17.2.5.1: a fresh connection ID, different from the client's choice; one Retry per datagram at most
     const retryScid = new Uint8Array(LOCAL_CID_LENGTH)
     this.#random.fill(retryScid)
     const clientScid = bytes.slice(header.scidOffset, header.scidOffset + header.scidLength)

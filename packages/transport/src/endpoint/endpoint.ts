@@ -54,8 +54,8 @@ export interface ConnectOptions {
   readonly token?: Uint8Array
   /** Gives the tuple for a server's preferred address, undefined to stay; absent: always stay. */
   readonly tupleTo?: (address: string, port: number) => PathTuple | undefined
-  /** Called with tokens for later connections. */
-  readonly onNewToken?: (token: Uint8Array) => void
+  /** Called with tokens for later connections that start with this version (RFC 9369 §5). */
+  readonly onNewToken?: (token: Uint8Array, version: number) => void
 }
 
 export type EndpointEvent =
@@ -326,6 +326,7 @@ export class Endpoint {
 
   // RFC 9000 §6.1: "a server … SHOULD send a Version Negotiation packet" if the datagram is large enough for a supported version
   #onUnknownVersion(bytes: Uint8Array, header: HeaderView, length: number, tuple: PathTuple): void {
+    // RFC 9000 §5.2.2: "Servers MUST drop smaller packets that specify unsupported versions."
     if (this.#server === undefined || length < 1200) return
     this.#answers.versionNegotiation(bytes, header, tuple, this.config.versions)
     this.#signal()
@@ -336,6 +337,7 @@ export class Endpoint {
   #accept(bytes: Uint8Array, offset: number, end: number, tuple: PathTuple, ecn: number, nowUs: Micros): void {
     const server = this.#server
     const header = this.#header
+    // RFC 9000 §5.2.2: everything else that belongs to no connection is dropped
     if (server === undefined) return
     if (!this.config.versions.includes(header.version))
       return this.#onUnknownVersion(bytes, header, end - offset, tuple)
@@ -391,6 +393,7 @@ export class Endpoint {
     nowUs: Micros,
     createTls: (parameters: Uint8Array, version: number) => ReturnType<TlsServerContext['createSession']>,
   ): Connection {
+    // RFC 9000 §5.1: connection IDs are random: they carry no information and are never issued twice
     const cid = this.#randomBytes(LOCAL_CID_LENGTH)
     const localCid: LocalCid = { sequence: 0, cid, resetToken: this.crypto.statelessResetToken(cid) }
     const connection = new Connection({
@@ -438,7 +441,8 @@ export class Endpoint {
       forgetResetToken: (token) => void this.#resetTokens.delete(hex(token)),
       onWake: () => this.#markReady(connection),
       tupleTo: (address, port) => this.#clientOptions.get(connection)?.tupleTo?.(address, port),
-      onNewToken: (_connection, token) => this.#clientOptions.get(connection)?.onNewToken?.(token),
+      onNewToken: (_connection, token) =>
+        this.#clientOptions.get(connection)?.onNewToken?.(token, connection.core.version),
     }
   }
 
@@ -512,7 +516,7 @@ export class Endpoint {
     this.#initialRoutes.delete(connection.initialRoute)
     if (core.isServer && core.handshakeConfirmed) {
       // RFC 9000 §8.1.3: a token for the client's next connection
-      core.newTokens.push(this.#tokens.fresh(connection.path.tuple, nowUs))
+      core.newTokens.push(this.#tokens.fresh(connection.path.tuple, core.version, nowUs))
       this.#markReady(connection)
     }
   }

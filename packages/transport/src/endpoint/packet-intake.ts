@@ -112,6 +112,7 @@ function handlePacket(
   )
     return
   if (key === NO_KEY) return keepForLater(connection, bytes, at, end, tuple, ecn, level, nowUs)
+  // RFC 9000 §5.2.1: packets of another version than the one in use are discarded
   if (level !== Level.Initial && level !== Level.OneRtt && version !== connection.core.version) {
     return drop(connection, 'version', end - at, nowUs)
   }
@@ -138,6 +139,7 @@ function openAndDeliver(
   const path = connection.path
   const space = level === Level.Initial || level === Level.Handshake ? core.spaces[level] : path.space
   if (space === undefined) return
+  // RFC 9001 §5.5: "received packets … that cannot be unprotected successfully MUST be discarded"; duplicates are dropped after opening
   const length = openOne(connection, bytes, at, view, key, space.handle)
   if (length < 0) return onFailure(connection, nowUs)
   deliver(connection, bytes, at, level, length, tuple, ecn, localSequence, nowUs)
@@ -239,6 +241,7 @@ function onVersionNegotiation(connection: Connection, bytes: Uint8Array, at: num
   const offered: number[] = []
   while (reader.remaining >= 4 && offered.length < 64) offered.push(reader.u32())
   // RFC 9000 §6.2: "MUST discard a Version Negotiation packet that lists the QUIC version selected by the client"
+  // RFC 8999 §7: nothing in it is trusted; version_information authenticates the outcome (RFC 9368 §4)
   if (offered.includes(core.version)) return
   if (!flow.onVersionNegotiation(offered, core.randomBytes(LOCAL_CID_LENGTH)))
     connection.onVersionFailure(offered, nowUs)

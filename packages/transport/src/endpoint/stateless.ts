@@ -56,6 +56,7 @@ export class StatelessAnswers {
         (random[4] as number)) >>>
       0
     const reserved = ((grease & 0xf0f0_f0f0) | 0x0a0a_0a0a) >>> 0
+    // RFC 8999 §6: the client's connection IDs return swapped, and the list does not depend on its version
     const dcid = bytes.slice(header.scidOffset, header.scidOffset + header.scidLength)
     const scid = bytes.slice(header.dcidOffset, header.dcidOffset + header.dcidLength)
     const packet = encodeVersionNegotiation(dcid, scid, [...versions, reserved], random[0] as number)
@@ -88,6 +89,7 @@ export class StatelessAnswers {
     const packet = new Uint8Array(length)
     this.#random.fill(packet)
     packet[0] = 0x40 | ((packet[0] as number) & 0x3f)
+    // RFC 9000 §21.11: only for connection IDs that no connection of this endpoint uses
     packet.set(this.#crypto.statelessResetToken(cid), length - 16)
     if (this.#push(tuple, packet)) this.resets++
   }

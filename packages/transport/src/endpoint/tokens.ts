@@ -30,6 +30,7 @@ export class TokenMint {
   }
 
   // RFC 9000 §8.1.4: Retry tokens are bound to IP address and port, NEW_TOKEN tokens to the IP address
+  // RFC 9000 §8.1.1: "A token sent in a NEW_TOKEN frame or a Retry packet MUST be constructed in a way that allows the server to identify how it was provided to a client": the first byte, bound by separate sealing
   retry(tuple: PathTuple, originalDcid: Uint8Array, retryScid: Uint8Array, nowUs: Micros): Uint8Array {
     const plain = new Uint8Array(11 + originalDcid.length + retryScid.length)
     this.#writeHeader(plain, KIND_RETRY, nowUs)
@@ -40,10 +41,11 @@ export class TokenMint {
     return this.#seal(plain, retryAddress(tuple), KIND_RETRY)
   }
 
-  fresh(tuple: PathTuple, nowUs: Micros): Uint8Array {
+  // RFC 9369 §5: "Servers MUST validate the originating version of any session ticket or token": it is part of what is sealed
+  fresh(tuple: PathTuple, version: number, nowUs: Micros): Uint8Array {
     const plain = new Uint8Array(9)
     this.#writeHeader(plain, KIND_NEW, nowUs)
-    return this.#seal(plain, newAddress(tuple), KIND_NEW)
+    return this.#seal(plain, newAddress(tuple, version), KIND_NEW)
   }
 
   // RFC 9000 §8.1.3: tokens of Retry and NEW_TOKEN must be told apart
@@ -57,10 +59,10 @@ export class TokenMint {
     return token
   }
 
-  check(token: Uint8Array, tuple: PathTuple, nowUs: Micros): TokenVerdict {
+  check(token: Uint8Array, tuple: PathTuple, version: number, nowUs: Micros): TokenVerdict {
     const kind = token[0]
     if (kind !== KIND_RETRY && kind !== KIND_NEW) return { kind: 'none' }
-    const address = kind === KIND_RETRY ? retryAddress(tuple) : newAddress(tuple)
+    const address = kind === KIND_RETRY ? retryAddress(tuple) : newAddress(tuple, version)
     const plain = this.#crypto.openToken(token.subarray(1), address)
     if (plain === undefined || plain[0] !== kind || plain.length < 9)
       return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
@@ -93,6 +95,6 @@ function retryAddress(tuple: PathTuple): Uint8Array {
   return encoder.encode(`${tuple.remoteAddress} ${tuple.remotePort}`)
 }
 
-function newAddress(tuple: PathTuple): Uint8Array {
-  return encoder.encode(tuple.remoteAddress)
+function newAddress(tuple: PathTuple, version: number): Uint8Array {
+  return encoder.encode(`${tuple.remoteAddress} v${version}`)
 }

@@ -51,12 +51,14 @@ export class ReceiveWindow {
   // RFC 9000 §4.1: "A receiver MUST close the connection with an error of type FLOW_CONTROL_ERROR if the sender violates the advertised connection or stream data limits"
   onReceived(newBytes: number, what: string): void {
     this.received += newBytes
+    // RFC 9000 §19.9: "An endpoint MUST terminate a connection with an error of type FLOW_CONTROL_ERROR if it receives more data than the maximum data value that it has sent."
     if (this.received > this.limit) {
       throw new TransportError('FLOW_CONTROL_ERROR', 0, `${what}: ${this.received} bytes received, limit ${this.limit}`)
     }
   }
 
   /** The application took `bytes`. Decides on a new limit: half a window consumed means an announcement. */
+  // RFC 9000 §4.2: a receiver MUST NOT wait for a STREAM_DATA_BLOCKED or DATA_BLOCKED frame before sending credit
   onConsumed(bytes: number, rttUs: Micros, nowUs: Micros): void {
     this.consumed += bytes
     if (this.limit - this.consumed > this.windowBytes / 2) return

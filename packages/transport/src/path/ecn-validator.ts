@@ -180,6 +180,7 @@ export class EcnValidator {
     this.#markedOutstanding = Math.max(0, this.#markedOutstanding - packets)
   }
 
+  // RFC 9000 §13.4.2.2: "If validation fails, then the endpoint MUST disable ECN."; it stays off for this path
   #fail(reason: string): number {
     if (this.#state !== 'failed') this.#failure = reason
     this.#state = 'failed'

@@ -158,6 +158,7 @@ export class PathManager {
     const oldWasValidated = path.isValidated
     const isPortOnly = old.remoteAddress === tuple.remoteAddress && old.localAddress === tuple.localAddress
     probe.purpose = 'active'
+    this.#handOver(path)
     path.moveTo(tuple, wasValidated, isPortOnly, nowUs)
     path.receivedBytes = probe.receivedBytes
     path.sentBytes = probe.sentBytes
@@ -208,8 +209,8 @@ export class PathManager {
   }
 
   /** Client: moves to the server's preferred address (RFC 9000 §9.6). */
-// RFC 9000 §9.6.2: the client validates the address it chooses before it moves; the server answers from the address a packet came to
-// RFC 9000 §9.6.3: a client that migrates meanwhile abandons neither: each tuple is validated on its own
+  // RFC 9000 §9.6.2: the client validates the address it chooses before it moves; the server answers from the address a packet came to
+  // RFC 9000 §9.6.3: a client that migrates meanwhile abandons neither: each tuple is validated on its own
   usePreferredAddress(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
     return this.#probe(path, tuple, nowUs)
   }
@@ -218,7 +219,7 @@ export class PathManager {
     if (sameTuple(path.tuple, tuple)) return true
     let probe = this.#probeFor(tuple)
     if (probe === undefined) {
-  // RFC 9000 §21.5.3: nothing but probing frames goes to an address before it is validated
+      // RFC 9000 §21.5.3: nothing but probing frames goes to an address before it is validated
       // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address"
       const cid = path.cids.takeSpare()
       if (cid === undefined) return false
@@ -290,8 +291,27 @@ export class PathManager {
 
   /** A probe with something to send and the credit to send it. */
   nextProbe(): PathProbe | undefined {
-    for (const probe of this.probes) if (probe.hasSomethingToSend() && probe.amplificationCredit >= 60) return probe
+    for (const probe of this.probes) if (probe.hasSomethingToSend() && this.creditOf(probe) >= 60) return probe
     return undefined
+  }
+
+  /** Bytes a probe may send now. The path keeps the books of the tuple it uses, a probe those of any other. */
+  creditOf(probe: PathProbe): number {
+    return sameTuple(probe.tuple, this.primary.tuple) ? this.primary.amplificationCredit : probe.amplificationCredit
+  }
+
+  /** Books a datagram of a probe. */
+  onProbeBytes(probe: PathProbe, bytes: number): void {
+    if (sameTuple(probe.tuple, this.primary.tuple)) this.primary.sentBytes += bytes
+    else probe.sentBytes += bytes
+  }
+
+  /** The path leaves its tuple: a probe that goes on there takes over the books. */
+  #handOver(path: Path): void {
+    const probe = this.#probeFor(path.tuple)
+    if (probe === undefined) return
+    probe.receivedBytes = Math.max(probe.receivedBytes, path.receivedBytes)
+    probe.sentBytes = Math.max(probe.sentBytes, path.sentBytes)
   }
 
   /** Forgets tuples that only asked a question and got their answer. */

@@ -60,6 +60,7 @@ export class Receipts implements ReceiptSink {
         return paths.get(a)?.cids.onAnnouncementLost(b)
       case ReceiptKind.RetireConnectionId:
         return paths.get(a)?.cids.onRetireLost(b)
+      // RFC 9000 §13.3: "The HANDSHAKE_DONE frame MUST be retransmitted until it is acknowledged."
       case ReceiptKind.HandshakeDone:
         core.handshakeDonePending = true
         return

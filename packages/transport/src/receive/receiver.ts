@@ -54,6 +54,7 @@ export class Receiver implements FrameSink {
    * Processes one authenticated packet: `bytes[start, end)` is its plaintext payload. `localSequence` is the sequence
    * number of our CID it was sent to. Violations close the connection; nothing is thrown.
    */
+  // RFC 9000 §5.2: packets are matched to the connection by the endpoint; violations inside end it with an error
   onPacket(
     packet: {
       readonly level: Level
@@ -242,6 +243,7 @@ export class Receiver implements FrameSink {
   }
 
   onPathChallenge(start: number): void {
+    // RFC 9000 §19.17: "The recipient of this frame MUST generate a PATH_RESPONSE frame … containing the same Data value."
     this.#core.paths.onChallenge(this.#path, this.#tuple, this.#bytes.slice(start, start + 8))
   }
 

@@ -10,6 +10,7 @@ export class PacketSpace {
   readonly pathId: number
   /** Handle of the space at the protection port, which expands packet numbers. */
   readonly handle: number
+  // RFC 9000 §17.2.3: 0-RTT and 1-RTT packets share one sequence of numbers: new numbers for any new packet
   readonly sent: SentPackets
   readonly ack: AckManager
   largestAcked = -1
@@ -25,6 +26,8 @@ export class PacketSpace {
   isDiscarded = false
   /** Lowest number that may still be in flight; a hint that spares rescanning. */
   scanFrom = 0
+  /** When acknowledgments of lost packets are looked for again. */
+  lostScanAtUs: Micros = 0
   /** Lowest packet number sent with the current key phase (RFC 9001 §6.1). */
   phaseFirstSent = 0
 

@@ -18,6 +18,9 @@ export const PTO_MAX_US = 60_000_000
 /** A mere receiver sends ACKs that nobody acknowledges; beyond this many the oldest are forgotten. */
 const QUIET_PACKETS_MAX = 2048
 
+/** Shortest time between two searches for late acknowledgments of lost packets. */
+const LOST_SCAN_PAUSE_US = 1_000
+
 /** What recovery needs to know about the connection at the moment of an event. Kept up to date by the connection. */
 export interface RecoveryContext {
   handshakeConfirmed: boolean
@@ -102,6 +105,7 @@ export class Recovery {
   #sampleRtt(space: PacketSpace, largest: number, ackDelayUs: Micros, nowUs: Micros): void {
     const sent = space.sent
     if (largest < sent.first || sent.state(largest) !== SentState.InFlight) return
+    // RFC 9002 §5.1: no sample unless the largest acknowledged packet is new and an ack-eliciting one is among the new
     if ((sent.flags(largest) & SentFlag.Eliciting) === 0) return
     if (sent.sentAtUs(largest) < this.#ignoreBeforeUs) return
     // RFC 9002 §5.3: acknowledgment delays of Initial packets are ignored
@@ -112,10 +116,15 @@ export class Recovery {
   #settleRanges(space: PacketSpace, ack: AckView, nowUs: Micros): number {
     const sent = space.sent
     let newlyAcked = 0
+    // Below `scanFrom` only late acknowledgments of lost packets are of interest. A peer may send ACK frames by the
+    // thousand, each over all numbers remembered: those are gone through a few times per round trip, not each time.
+    const isScanningLost = sent.lostCount > 0 && nowUs >= space.lostScanAtUs
+    if (isScanningLost) space.lostScanAtUs = nowUs + Math.max(LOST_SCAN_PAUSE_US, this.rtt.smoothedUs / 4)
+    const floor = isScanningLost ? sent.first : Math.max(sent.first, space.scanFrom)
     for (let i = 0; i < ack.count; i++) {
       const high = ack.largest[i] as number
-      if (high < sent.first) break
-      const low = Math.max(ack.smallest[i] as number, sent.first)
+      if (high < floor) break
+      const low = Math.max(ack.smallest[i] as number, floor)
       for (let pn = high; pn >= low; pn--) {
         const state = sent.state(pn)
         if (state === SentState.InFlight) {
@@ -233,6 +242,8 @@ export class Recovery {
 
   #finishLosses(nowUs: Micros): void {
     if (this.#lostBytes === 0 || this.#newestLostAtUs < this.#ignoreBeforeUs) return
+    // RFC 9000 §13.3: "Upon detecting losses, a sender MUST take appropriate congestion control action."
+    // RFC 9002 §7.4: losses of packets the peer could not yet open count, too
     this.congestion.onCongestion(this.#newestLostAtUs, this.#lostBytes, 'loss', this.inFlightBytes, nowUs)
     if (this.#spanUs > this.rtt.persistentCongestionUs(this.#context.maxAckDelayUs)) {
       this.congestion.onPersistentCongestion(nowUs)
@@ -325,6 +336,7 @@ export class Recovery {
     if (isAmplificationBlocked) return false
     const { space, atUs } = this.#ptoSpace()
     if (space === undefined || atUs > nowUs) return false
+    // RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged packets to be marked as lost."
     this.ptoCount++
     // RFC 9002 §6.2.4: "a sender MUST send at least one ack-eliciting packet in the packet number space as a probe"
     space.probesPending = space.level === Level.OneRtt || space.sent.elicitingInFlight > 0 ? 2 : 1

@@ -55,6 +55,10 @@ export const RECEIPT_WORDS = 4
 const CAPACITY_MIN = 64
 /** Bound of packets outstanding in one space; the sender stalls at it. */
 export const SENT_PACKETS_MAX = 65_536
+/** Of these, kept for probes and ACKs. */
+const SENT_RESERVE = 1_024
+/** With more than this outstanding, lost packets are forgotten early: late acknowledgments are a nicety, room is not. */
+const REMEMBER_LOST_BELOW = SENT_PACKETS_MAX / 2
 
 export class SentPackets {
   /** Lowest number still remembered; everything below is settled. */
@@ -63,6 +67,8 @@ export class SentPackets {
   next = 0
   /** Packets in state InFlight that elicit an acknowledgment. */
   elicitingInFlight = 0
+  /** Packets in state Lost that are still remembered. */
+  lostCount = 0
   #mask = CAPACITY_MIN - 1
   #state: Uint8Array = new Uint8Array(CAPACITY_MIN)
   #flags: Uint8Array = new Uint8Array(CAPACITY_MIN)
@@ -76,7 +82,13 @@ export class SentPackets {
   #receiptNext = 0
   #pendingReceipts = 0
 
+  /** Room for another packet of any kind; a reserve is kept for those that get things moving again. */
   canSend(): boolean {
+    return this.next - this.first < SENT_PACKETS_MAX - SENT_RESERVE
+  }
+
+  /** Room for a probe or an ACK. */
+  canProbe(): boolean {
     return this.next - this.first < SENT_PACKETS_MAX - 2
   }
 
@@ -170,6 +182,8 @@ export class SentPackets {
     if (this.#state[slot] === SentState.InFlight && ((this.#flags[slot] as number) & SentFlag.Eliciting) !== 0) {
       this.elicitingInFlight--
     }
+    if (this.#state[slot] === SentState.Lost) this.lostCount--
+    if (state === SentState.Lost) this.lostCount++
     this.#state[slot] = state
   }
 
@@ -179,7 +193,9 @@ export class SentPackets {
       const slot = this.first & this.#mask
       const state = this.#state[slot] as number
       if (state === SentState.InFlight) return
-      if (state === SentState.Lost && (this.#sentAtUs[slot] as number) > lostBeforeUs) return
+      const isCrowded = this.next - this.first > REMEMBER_LOST_BELOW
+      if (state === SentState.Lost && !isCrowded && (this.#sentAtUs[slot] as number) > lostBeforeUs) return
+      if (state === SentState.Lost) this.lostCount--
       this.#state[slot] = SentState.Free
       this.first++
     }
@@ -191,6 +207,7 @@ export class SentPackets {
       const slot = this.first & this.#mask
       const isQuiet = ((this.#flags[slot] as number) & (SentFlag.Eliciting | SentFlag.CountsInFlight)) === 0
       if (this.#state[slot] === SentState.InFlight && !isQuiet) return
+      if (this.#state[slot] === SentState.Lost) this.lostCount--
       this.#state[slot] = SentState.Free
       this.first++
     }

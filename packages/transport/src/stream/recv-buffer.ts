@@ -69,6 +69,7 @@ export class RecvBuffer {
     return this.#received.contiguousEnd(this.readOffset) - this.readOffset
   }
 
+  // RFC 9000 §2.2: "Endpoints MUST be able to deliver stream data to an application as an ordered byte stream."
   /** Visits what is readable, block by block, and releases it. Returns the bytes visited. */
   read(visit: (chunk: Uint8Array) => void): number {
     const end = this.#received.contiguousEnd(this.readOffset)

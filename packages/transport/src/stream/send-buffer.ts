@@ -24,6 +24,7 @@ export class SendBuffer {
     return this.end - this.base
   }
 
+  // RFC 9000 §2.2: the bytes at an offset never change: a retransmission copies from the same chunk
   /** Keeps `data` by reference. */
   write(data: Uint8Array): void {
     if (data.length === 0) return

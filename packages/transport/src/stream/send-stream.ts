@@ -37,6 +37,7 @@ export class SendStream {
     this.credit = new SendCredit(limit)
   }
 
+  // RFC 9000 §3.3: in a terminal state none of STREAM, STREAM_DATA_BLOCKED and RESET_STREAM is sent; after a reset only RESET_STREAM
   isTerminal(): boolean {
     return this.state === SendState.DataRecvd || this.state === SendState.ResetRecvd
   }
@@ -96,6 +97,7 @@ export class SendStream {
   }
 
   /** Final size a RESET_STREAM must state: bytes of new data ever sent (RFC 9000 §4.5). */
+  // RFC 9000 §13.3: "The content of a RESET_STREAM frame MUST NOT change when it is sent again": bytes ever sent do not grow after a reset
   get finalSize(): number {
     return this.credit.used
   }

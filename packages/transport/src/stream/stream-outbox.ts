@@ -152,6 +152,8 @@ export class StreamOutbox {
     const { buffer } = send
     const isRetransmission = buffer.lost.count > 0
     const offset = isRetransmission ? (buffer.lost.starts[0] as number) : buffer.sentEnd
+    // RFC 9000 §2.2: "An endpoint MUST NOT send data on any stream without ensuring that it is within the flow control limits set by its peer."
+    // RFC 9000 §19.9: the sum over all streams stays within MAX_DATA
     const available = isRetransmission
       ? (buffer.lost.ends[0] as number) - offset
       : Math.min(buffer.end - offset, send.credit.available, this.#credit.available)

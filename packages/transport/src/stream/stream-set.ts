@@ -279,6 +279,7 @@ export class StreamSet {
     const growth = recv.onReset(code, finalSize)
     if (growth < 0) return
     if (growth > 0) this.window.onReceived(growth, 'connection')
+    // RFC 9000 §4.4: the connection's flow control counts the final size of a reset stream, too
     const unread = recv.unreadBytes
     recv.window.consumed += unread
     this.#consumed(unread)
@@ -311,13 +312,16 @@ export class StreamSet {
     this.#forReceiving(id)
   }
 
+  // RFC 9000 §13.3: outdated limits are accepted and ignored
   onMaxData(limit: number): void {
     if (this.credit.raise(limit)) this.outbox.dataBlockedPending = false
   }
 
+  // RFC 9000 §19.4, §19.13: RESET_STREAM and STREAM_DATA_BLOCKED for a send-only stream are STREAM_STATE_ERROR
   /** The stream a frame about our receiving part means; undefined when it is closed already. */
   #forReceiving(id: StreamId): Stream | undefined {
     // RFC 9000 §19.8: "An endpoint MUST terminate the connection with error STREAM_STATE_ERROR if it receives a STREAM frame for a locally initiated stream that has not yet been created, or for a send-only stream."
+    // RFC 9000 §19.13: "An endpoint that receives a STREAM_DATA_BLOCKED frame for a send-only stream MUST terminate the connection with error STREAM_STATE_ERROR."
     if (this.#isLocal(id) && isUnidirectional(id)) {
       throw new TransportError('STREAM_STATE_ERROR', 0, `stream ${id} only sends, yet the peer sent on it`)
     }

@@ -100,11 +100,15 @@ export class Transmitter {
   }
 
   #account(out: TransmitBatch, path: Path, length: number): void {
+    this.#count(out, length)
+    path.sentBytes += length
+  }
+
+  #count(out: TransmitBatch, length: number): void {
     const { counters } = this.#core
     if (out.count === 0) out.segmentSize = length
     out.length += length
     out.count++
-    path.sentBytes += length
     counters.bytesSent += length
   }
 
@@ -163,6 +167,7 @@ export class Transmitter {
     const hasInitial = this.#packetCount > 0
     if (core.spaces[Level.Handshake] !== undefined) at = this.#packet(Level.Handshake, path, bytes, at, end, nowUs)
     if (core.keys.tx(Level.OneRtt) !== NO_KEY) at = this.#packet(Level.OneRtt, path, bytes, at, end, nowUs)
+    // RFC 9001 §5.6: only clients have a 0-RTT sending key: servers never protect with it, clients never open with it
     else if (core.keys.tx(Level.ZeroRtt) !== NO_KEY) at = this.#packet(Level.ZeroRtt, path, bytes, at, end, nowUs)
     if (this.#packetCount === 0) return 0
     if (hasInitial && this.#mustExpand()) this.#expand(bytes, offset, Math.min(end, offset + DATAGRAM_MIN))
@@ -173,6 +178,7 @@ export class Transmitter {
 
   // RFC 9000 §14.1: "A client MUST expand the payload of all UDP datagrams carrying Initial packets to at least … 1200 bytes"; "a server MUST expand … carrying ack-eliciting Initial packets"
   #mustExpand(): boolean {
+    // RFC 9001 §9.3: a ClientHello travels in a datagram padded to at least 1200 bytes
     return !this.#core.isServer || this.#eliciting[0] === 1
   }
 
@@ -192,7 +198,9 @@ export class Transmitter {
     const core = this.#core
     if (core.keys.tx(level) === NO_KEY || end - at < PACKET_ROOM_MIN) return at
     const space = this.#spaceOf(level, path)
-    if (space.isDiscarded || !space.sent.canSend() || !this.#hasSomething(level, space, path, nowUs)) return at
+    const isUrgent = space.probesPending > 0 || space.ack.dueAtUs <= nowUs
+    if (space.isDiscarded || !(isUrgent ? space.sent.canProbe() : space.sent.canSend())) return at
+    if (!this.#hasSomething(level, space, path, nowUs)) return at
     if (!this.#begin(level, path, path.cids.active?.cid ?? EMPTY, bytes, at, end)) return at
     this.#fill(level, space, path, nowUs)
     const packet = this.#writer
@@ -209,6 +217,7 @@ export class Transmitter {
 
   #hasSomething(level: Level, space: PacketSpace, path: Path, nowUs: Micros): boolean {
     if (space.ack.dueAtUs <= nowUs && level !== Level.ZeroRtt) return true
+    // RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller." They count as in flight all the same.
     if (this.#budget <= 0 && space.probesPending === 0) return false
     return space.probesPending > 0 || this.hasData(level, path)
   }
@@ -231,11 +240,13 @@ export class Transmitter {
   #fill(level: Level, space: PacketSpace, path: Path, nowUs: Micros): void {
     const core = this.#core
     const packet = this.#writer
+    // RFC 9000 §13.2.6: "ACK frames MUST only be carried in a packet that has the same packet number space as the packet being acknowledged"; 0-RTT packets are acknowledged in 1-RTT packets
     const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
     if (isAckWanted && writeAck(packet, space, nowUs) && level === Level.OneRtt) core.keys.onAckSent()
     if (this.#budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
     if (space.probesPending > 0) core.handshake.repeat(level)
     core.handshake.write(packet)
+    // RFC 9000 §12.5: all other frames only in the application data packet number space
     if (level === Level.OneRtt || level === Level.ZeroRtt) {
       if (level === Level.OneRtt) writeCidControl(packet, path)
       writeConnectionControl(packet, core)
@@ -420,7 +431,7 @@ export class Transmitter {
     this.#packetCount = 0
     const cid = probe.cid?.cid ?? path.cids.active?.cid ?? EMPTY
     // RFC 9000 §8.2.1: not expanded where the anti-amplification limit forbids it
-    const limit = Math.min(DATAGRAM_MIN, probe.amplificationCredit)
+    const limit = Math.min(DATAGRAM_MIN, core.paths.creditOf(probe))
     if (!this.#begin(Level.OneRtt, path, cid, out.bytes, 0, limit)) return false
     const packet = this.#writer
     if (probe.challengePending) {
@@ -438,8 +449,8 @@ export class Transmitter {
     this.#pad(packet, packet.limit)
     this.#close(packet)
     this.#commit(out.bytes, path, 0, Ecn.NotEct, nowUs)
-    probe.sentBytes += limit
-    this.#account(out, path, limit)
+    this.#count(out, limit)
+    core.paths.onProbeBytes(probe, limit)
     core.paths.onProbeSent(probe)
     return this.#finishTrain(out, path, Ecn.NotEct)
   }
@@ -475,6 +486,7 @@ export class Transmitter {
     reason: { kind: 'transport' | 'application'; code: number; frameType?: number; reason: string },
   ): void {
     const packet = this.#writer
+    // RFC 9000 §12.5: application errors only appear in 0-RTT and 1-RTT packets
     const isEarly = level !== Level.OneRtt
     // RFC 9000 §10.2.3: "a CONNECTION_CLOSE of type 0x1d MUST be replaced by a CONNECTION_CLOSE of type 0x1c when sending the frame in Initial or Handshake packets"
     const isApplication = reason.kind === 'application' && !isEarly
@@ -491,7 +503,7 @@ export class Transmitter {
   /** Whether the connection may send now or could if only pacing allowed it. */
   wantsToSend(path: Path): boolean {
     const core = this.#core
-    if (core.state >= LifeState.Closing) return false
+    if (core.state >= LifeState.Closing || !path.space.sent.canSend()) return false
     const level = core.keys.tx(Level.OneRtt) !== NO_KEY ? Level.OneRtt : Level.ZeroRtt
     if (core.keys.tx(level) !== NO_KEY && this.hasData(level, path)) return true
     return core.handshake.hasCrypto(Level.Initial) || core.handshake.hasCrypto(Level.Handshake)
