@@ -1,8 +1,9 @@
 /** Attacks with acknowledgments. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { FrameType } from '@quicether/wire'
 import { Frames, type PacketRange } from './frames.ts'
-import { assertHonestWorks, attack, createScene, flood, liveBytes, MIB } from './scene.ts'
+import { ATTACKER, assertHonestWorks, attack, createScene, flood, liveBytes, MIB } from './scene.ts'
 
 const REQUEST_1_GB = new Uint8Array([0x3b, 0x9a, 0xca, 0x00])
 
@@ -76,6 +77,53 @@ test('two hundred ACK frames in each packet cost no more than a few, other conne
     for (let i = 0; i < 200; i++) frames.ack([{ smallest: largest, largest }])
     peer.send(frames)
   })
+  assertHonestWorks(scene)
+})
+
+test('acknowledging twenty-five thousand packets again and again is cheap, one lost packet kept open below them', {
+  timeout: 30_000,
+}, () => {
+  const scene = createScene()
+  const { peer, connection } = attack(scene)
+  peer.send(new Frames().numbers(FrameType.MaxData, 2 ** 40))
+  for (let i = 1; i <= 100; i++) {
+    peer.send(new Frames().stream(4 * i, 0, REQUEST_1_GB, true).numbers(FrameType.MaxStreamData, 4 * i, 2 ** 38))
+    scene.arena.run(1_000)
+  }
+  // An honest download first, until tens of thousands of packets are under way.
+  const { sent } = connection.core.paths.primary.space
+  const ranges: { smallest: number; largest: number }[] = []
+  let missing = -1
+  const acknowledge = (): void => {
+    for (const number of peer.receivedNumbers.splice(0).sort((a, b) => a - b)) {
+      const last = ranges.at(-1)
+      if (number === missing) continue
+      if (last?.largest === number - 1) last.largest = number
+      else if (last === undefined || number > last.largest) ranges.push({ smallest: number, largest: number })
+    }
+    if (missing < 0 && ranges.length > 30) ranges.splice(0, ranges.length - 30)
+    peer.send(new Frames(4_000).ack(ranges.toReversed().slice(0, 300)))
+  }
+  for (let i = 0; i < 120 && sent.next - sent.first < 15_000; i++) {
+    scene.arena.run(2_500)
+    acknowledge()
+  }
+  scene.arena.run(2_500)
+  missing = Math.min(...peer.receivedNumbers)
+  ranges.length = 0
+  for (let i = 0; i < 6; i++) {
+    acknowledge()
+    scene.arena.run(2_500)
+  }
+  assert.ok(sent.next - sent.first > 15_000 && sent.first <= missing, 'the victim remembers thousands of packets')
+  const frame = new Frames(4_000).ack(ranges.toReversed().slice(0, 300))
+  assert.ok(frame.length < 1_200)
+  for (let i = 0; i < 20_000; i++) {
+    scene.victim.receive(peer.seal(frame, peer.nextPacketNumber), ATTACKER)
+    peer.nextPacketNumber += 1
+  }
+  scene.arena.run(1)
+  assert.ok(scene.victim.connections.has(connection), peer.closeReason())
   assertHonestWorks(scene)
 })
 

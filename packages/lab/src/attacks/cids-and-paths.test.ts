@@ -69,6 +69,7 @@ test('packets of one connection from ten thousand addresses leave a handful of p
     peer.send(new Frames().ping().padding(30), (bytes) => scene.arena.send(bytes, from, VICTIM))
   })
   assert.ok(connection.paths().length <= 16, `${connection.paths().length} paths`)
+  assert.ok(connection.core.paths.probes.length <= 16, `${connection.core.paths.probes.length} addresses looked at`)
   assert.ok(liveBytes() - before < 24 * MIB, `grew by ${liveBytes() - before} bytes`)
   assertHonestWorks(scene)
 })
@@ -92,7 +93,7 @@ test('path challenges in a flood on the same path are answered, but not one by o
 test('somebody who replays packets from elsewhere cannot take the path away', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)
-  const replayed = peer.seal(new Frames().ping().padding(30), peer.nextPacketNumber)
+  const replayed = peer.seal(new Frames().ping().pathChallenge(cid(1)).padding(30), peer.nextPacketNumber)
   peer.nextPacketNumber += 1
   scene.arena.send(replayed, '10.6.6.6:6666', VICTIM)
   scene.arena.run(100_000)

@@ -121,11 +121,12 @@ export class Recovery {
     const isScanningLost = sent.lostCount > 0 && nowUs >= space.lostScanAtUs
     if (isScanningLost) space.lostScanAtUs = nowUs + Math.max(LOST_SCAN_PAUSE_US, this.rtt.smoothedUs / 4)
     const floor = isScanningLost ? sent.first : Math.max(sent.first, space.scanFrom)
-    for (let i = 0; i < ack.count; i++) {
+    // Upwards, so that owners see contiguous data and have nothing to remember.
+    for (let i = ack.count - 1; i >= 0; i--) {
       const high = ack.largest[i] as number
-      if (high < floor) break
-      const low = Math.max(ack.smallest[i] as number, floor)
-      for (let pn = high; pn >= low; pn--) {
+      if (high < sent.first) continue
+      const low = Math.max(ack.smallest[i] as number, sent.first)
+      for (let pn = low; pn <= high; pn++) {
         const state = sent.state(pn)
         if (state === SentState.InFlight) {
           this.#onPacketAcked(space, pn, nowUs)
