@@ -18,6 +18,8 @@ interface Result {
  * A tool such as the type checker counts as one test. Returns the exit code.
  */
 export async function runSteps(steps: readonly Step[], argv: readonly string[]): Promise<number> {
+  // Steps run in process groups of their own: an interrupted run must take them along.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130))
   const isVerbose = argv.includes('--verbose')
   const only = argv.filter((argument) => !argument.startsWith('-'))
   const unknown = only.filter((name) => !steps.some((step) => step.name === name))
