@@ -1,6 +1,7 @@
 /** One attempt to connect to one address: a socket, an engine, a handshake. */
 import { createNativeCrypto, type KeyLog, systemRandom } from '@quicether/native'
 import {
+  type Connection,
   type ConnectionObserver,
   Endpoint,
   type ObserverInfo,

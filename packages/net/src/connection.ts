@@ -10,6 +10,7 @@ import type {
   PathView,
   StreamTransport,
 } from '@quicether/transport'
+import { QuicError } from '@quicether/transport'
 import { connectError } from './close-reason.ts'
 import { formatAddress } from './ip-address.ts'
 
@@ -20,6 +21,13 @@ export interface Handshake {
   readonly earlyData: 'none' | 'accepted' | 'rejected'
   /** From the first datagram of the connection to the complete handshake on our side. */
   readonly establishmentUs: Micros
+}
+
+/** Where a client moves to; what is absent is left to the kernel. */
+export interface MigrateOptions {
+  readonly localAddress?: string
+  readonly localPort?: number
+  readonly interfaceName?: string
 }
 
 /** Events held while nobody listens. Streams are limited by the transport, so only datagrams can be this many. */
@@ -36,6 +44,7 @@ export class QuicConnection implements AsyncDisposable {
   readonly closed: Promise<CloseReason>
   readonly #connection: Connection
   readonly #onDetach: () => void
+  readonly #migrate: ((options: MigrateOptions) => boolean) | undefined
   readonly #held: ConnectionEvent[] = []
   #onEvent: ((event: ConnectionEvent) => void) | null = null
   #isDelivering = false
@@ -47,12 +56,16 @@ export class QuicConnection implements AsyncDisposable {
   #resolveClosed!: (reason: CloseReason) => void
   #datagramsDropped = 0
 
-  /** @param onDetach called once when the connection has ended and its driver may stop. */
-  constructor(connection: Connection, onDetach: () => void) {
+  /**
+   * @param onDetach called once when the connection has ended and its driver may stop.
+   * @param migrate moves a client to a socket of its own.
+   */
+  constructor(connection: Connection, onDetach: () => void, migrate?: (options: MigrateOptions) => boolean) {
     this.role = connection.core.role
     this.transport = connection
     this.#connection = connection
     this.#onDetach = onDetach
+    this.#migrate = migrate
     this.connected = new Promise((resolve, reject) => {
       this.#resolveConnected = resolve
       this.#rejectConnected = reject
@@ -149,6 +162,17 @@ export class QuicConnection implements AsyncDisposable {
   /** The engine's connection, for what this class does not offer (key update, migration). */
   get engine(): Connection {
     return this.#connection
+  }
+
+  /**
+   * Client: moves to another socket (RFC 9000 §9.2); the event `path` with `migrated` follows once the new path is
+   * validated, `failed` if it is not. False = not now: the handshake is not confirmed, the peer forbids it or has given
+   * no spare connection ID.
+   * @throws QuicError `ERR_ADDRESS`, `ERR_INTERFACE`, … when the socket cannot be opened, `ERR_NOT_CLIENT` on servers.
+   */
+  migrate(options: MigrateOptions = {}): boolean {
+    if (this.#migrate === undefined) throw new QuicError('ERR_NOT_CLIENT', 'only a client can migrate (RFC 9000 §9)')
+    return !this.isClosed && this.#migrate(options)
   }
 
   /** Ends the connection with an application error code; settles like `closed`. */

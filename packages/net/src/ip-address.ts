@@ -51,6 +51,7 @@ function halves(ipv4: string): [number, number] {
   return [a * 256 + b, c * 256 + d]
 }
 
+/** Whether an address stands for all addresses of the machine. */
 export function isUnspecified(address: string): boolean {
   return address === '0.0.0.0' || address === '::'
 }

@@ -171,6 +171,27 @@ test('a closing server tells its clients, after the grace that it gives them', a
   assert.equal(server.stats().connections, 0)
 })
 
+test('a client moves to another socket and address in the middle of its life, again and again', async () => {
+  await using server = await serve(echo, { addresses: ['0.0.0.0'] })
+  await using client = await dial(server.port)
+  await exchange(client, new Uint8Array(100_000))
+  for (const localAddress of ['127.0.0.2', '127.0.0.3', '127.0.0.4', undefined]) {
+    const moved = Promise.withResolvers<void>()
+    client.onEvent = (event) => {
+      if (event.kind === 'path' && event.change === 'migrated') moved.resolve()
+      if (event.kind === 'path' && event.change === 'failed') moved.reject(new Error('the new path failed'))
+    }
+    const before = client.tuple
+    assert.equal(client.migrate(localAddress === undefined ? {} : { localAddress }), true)
+    await moved.promise
+    assert.equal(client.tuple.localAddress, localAddress ?? '127.0.0.1')
+    assert.notEqual(client.tuple.key, before.key)
+    assert.equal(await exchange(client, new Uint8Array(100_000)), 100_000)
+  }
+  const [shown] = server.connections
+  assert.throws(() => shown?.migrate(), { code: 'ERR_NOT_CLIENT' })
+})
+
 test('datagrams go both ways', async () => {
   await using server = await serve()
   await using client = await dial(server.port)

@@ -75,7 +75,9 @@ export class UdpPort implements DatagramPort {
   readonly #sockets: (Socket | undefined)[] = []
   readonly #slab: Uint8Array = new Uint8Array(RX_SLOTS * SLOT_BYTES)
   readonly #meta: Int32Array = new Int32Array(RX_SLOTS * Slot.Words)
-  // Where `receive` stopped splitting when the batch was full.
+  #socketsOpen = 0
+  // Where `receive` stopped splitting when the batch was full, and whose datagrams these are.
+  #slotsOf: Socket | undefined
   #slots = 0
   #slot = 0
   #at = 0
@@ -120,8 +122,9 @@ export class UdpPort implements DatagramPort {
 
   /** @throws QuicError with the code of the native error, e.g. `ERR_PORT_IN_USE`. */
   bind(options: BindOptions): BoundSocket {
+    // Never used twice: a tuple of a closed socket must not send from another one.
     const handle = this.#sockets.length
-    if (handle >= SOCKETS_MAX)
+    if (this.#socketsOpen >= SOCKETS_MAX)
       throw new QuicError('ERR_TOO_MANY_SOCKETS', `an endpoint has at most ${SOCKETS_MAX} sockets`)
     const { isPinned = false, shownAddress, ...socketOptions } = options
     const udp = nativeCall(() => new UdpSocket(socketOptions))
@@ -132,7 +135,9 @@ export class UdpPort implements DatagramPort {
       port: bound.port,
       isPinned: isPinned && isUnspecified(bound.address),
     }
-    this.#sockets.push({ udp, reportsErrors: options.reportErrors ?? false, bound, tuples: new TupleTable(local) })
+    const reportsErrors = options.reportErrors ?? false
+    this.#sockets.push({ udp, reportsErrors, bound, tuples: new TupleTable(local) })
+    this.#socketsOpen++
     return bound
   }
 
@@ -163,11 +168,12 @@ export class UdpPort implements DatagramPort {
     const socket = this.#sockets[handle]
     if (socket === undefined) return false
     if (this.#slot >= this.#slots) {
+      this.#slotsOf = socket
       this.#slots = socket.udp.receive(this.#slab, this.#meta)
       this.#slot = 0
       this.#at = 0
     }
-    return this.#split(socket)
+    return this.#split(this.#slotsOf ?? socket)
   }
 
   /** Whether the last `receive` left datagrams behind, in our hands or probably in the kernel's. */
@@ -228,8 +234,7 @@ export class UdpPort implements DatagramPort {
       this.#lastErrno = -taken
     } else if (taken < length) {
       this.#resumeAt = from + taken
-      this.#blocked++
-      udp.setWritableWanted(true)
+      this.awaitWritable(tuple.socket)
       return false
     } else {
       this.#trainsSent++
@@ -248,6 +253,12 @@ export class UdpPort implements DatagramPort {
     for (let errno = socket.udp.takeError(); errno !== 0; errno = socket.udp.takeError()) onError(errno)
   }
 
+  /** Asks to be called when the kernel takes datagrams of a socket again. */
+  awaitWritable(handle: number): void {
+    this.#blocked++
+    this.#sockets[handle]?.udp.setWritableWanted(true)
+  }
+
   /** Stops asking for writability, after it was reported. */
   onWritable(handle: number): void {
     this.#sockets[handle]?.udp.setWritableWanted(false)
@@ -255,8 +266,11 @@ export class UdpPort implements DatagramPort {
 
   /** Closes one socket; trains for it are dropped from now on. */
   unbind(handle: number): void {
-    this.#sockets[handle]?.udp.close()
+    const socket = this.#sockets[handle]
+    if (socket === undefined) return
+    socket.udp.close()
     this.#sockets[handle] = undefined
+    this.#socketsOpen--
   }
 
   close(): void {
