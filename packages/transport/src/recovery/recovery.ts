@@ -124,8 +124,8 @@ export class Recovery {
     // Upwards, so that owners see contiguous data and have nothing to remember.
     for (let i = ack.count - 1; i >= 0; i--) {
       const high = ack.largest[i] as number
-      if (high < sent.first) continue
-      const low = Math.max(ack.smallest[i] as number, sent.first)
+      if (high < floor) continue
+      const low = Math.max(ack.smallest[i] as number, floor)
       for (let pn = low; pn <= high; pn++) {
         const state = sent.state(pn)
         if (state === SentState.InFlight) {
