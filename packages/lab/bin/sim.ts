@@ -1,13 +1,15 @@
 /** `npm run sim`: runs simulations by seed. One seed reruns byte for byte; many look for the seed that breaks something. */
 import { performance } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
-import { runSeed, type SimReport } from '../src/sim.ts'
+import { runSeed, type SimOptions, type SimReport } from '../src/sim.ts'
+import { nativePartyCrypto } from './native-crypto.ts'
 
-const usage = `usage: npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--verbose] [--keep-going]
+const usage = `usage: npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--verbose] [--keep-going] [--native]
   --seed N       run one seed (decimal or 0x…) and print its digest; the same seed always gives the same digest
   --seeds COUNT  run COUNT seeds, starting at --from (default 1)
   --verbose      print the timeline of the run
-  --keep-going   do not stop at the first failure`
+  --keep-going   do not stop at the first failure
+  --native       real TLS and packet protection instead of the toy (runs then differ from time to time)`
 
 function integer(name: string, text: string): number {
   const value = Number(text)
@@ -18,7 +20,14 @@ function integer(name: string, text: string): number {
   return value
 }
 
-function parse(): { seed?: string; seeds?: string; from?: string; verbose?: boolean; 'keep-going'?: boolean } {
+function parse(): {
+  seed?: string
+  seeds?: string
+  from?: string
+  verbose?: boolean
+  'keep-going'?: boolean
+  native?: boolean
+} {
   try {
     return parseArgs({
       options: {
@@ -27,6 +36,7 @@ function parse(): { seed?: string; seeds?: string; from?: string; verbose?: bool
         from: { type: 'string' },
         verbose: { type: 'boolean' },
         'keep-going': { type: 'boolean' },
+        native: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     }).values
@@ -46,25 +56,25 @@ function fail(report: SimReport): void {
   console.log(`rerun: npm run sim -- --seed 0x${report.seed.toString(16)} --verbose`)
 }
 
-function runOne(seed: number, isVerbose: boolean): number {
-  const report = runSeed(seed, { isVerbose })
+function runOne(seed: number, settings: SimOptions): number {
+  const report = runSeed(seed, settings)
   if (report.failure !== undefined) {
     fail(report)
     return 1
   }
-  if (isVerbose) console.log(report.timeline)
+  if (settings.isVerbose === true) console.log(report.timeline)
   console.log(describe(report))
   return 0
 }
 
-function runMany(from: number, count: number, isKeepingGoing: boolean): number {
+function runMany(from: number, count: number, isKeepingGoing: boolean, settings: SimOptions): number {
   const began = performance.now()
   let failures = 0
   let datagrams = 0
   let virtualUs = 0
   let lastShown = began
   for (let i = 0; i < count; i++) {
-    const report = runSeed(from + i)
+    const report = runSeed(from + i, settings)
     datagrams += report.datagrams
     virtualUs += report.virtualUs
     if (report.failure !== undefined) {
@@ -87,11 +97,15 @@ function runMany(from: number, count: number, isKeepingGoing: boolean): number {
 }
 
 const options = parse()
+const settings: SimOptions = {
+  isVerbose: options.verbose === true,
+  ...(options.native === true ? { createCrypto: nativePartyCrypto() } : {}),
+}
 if ('help' in options) {
   console.log(usage)
 } else if (options.seed !== undefined) {
-  process.exitCode = runOne(integer('seed', options.seed), options.verbose === true)
+  process.exitCode = runOne(integer('seed', options.seed), settings)
 } else {
   const count = integer('seeds', options.seeds ?? '100')
-  process.exitCode = runMany(integer('from', options.from ?? '1'), count, options['keep-going'] === true)
+  process.exitCode = runMany(integer('from', options.from ?? '1'), count, options['keep-going'] === true, settings)
 }
