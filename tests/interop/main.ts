@@ -54,8 +54,8 @@ async function main(): Promise<number> {
   await makeCertificates(certificates)
 
   const cells: Cell[] = []
-  for (let round = 0; round < repeat; round += 1) {
-    for (const test of chosen) for (const [client, server] of pairs) cells.push({ test, client, server })
+  for (let round = 1; round <= repeat; round += 1) {
+    for (const test of chosen) for (const [client, server] of pairs) cells.push({ test, client, server, round })
   }
   const outcomes = await runAll(cells, jobs, { logRoot, certificates })
   if (values.write) {

@@ -171,7 +171,7 @@ function serveConnection(spec: ServerSpec, connection: QuicConnection, pendingRe
     if (pendingReports.delete(reportOnce)) report('connection', { requests, ...facts })
   }
   pendingReports.add(reportOnce)
-  serveHttp3(connection, (request, response) => answer(facts, requests, trigger, request, response), {
+  serveHttp3(connection, (request, response) => answer(connection, requests, trigger, request, response), {
     onError: (error) => process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`),
   })
   void connection.closed.then(reportOnce)
@@ -189,14 +189,14 @@ async function stopServing(
 }
 
 async function answer(
-  facts: Facts,
+  connection: QuicConnection,
   requests: RequestRecord[],
   trigger: Trigger,
   request: ServerRequest,
   response: ServerResponse,
 ): Promise<void> {
   const path = request.path ?? ''
-  const record: RequestRecord = { path, early: !facts.handshakeComplete, bytes: 0 }
+  const record: RequestRecord = { path, early: !connection.engine.core.handshake.isComplete, bytes: 0 }
   requests.push(record)
   if (path.startsWith('/bytes/')) {
     const size = Number(path.split('/')[2])

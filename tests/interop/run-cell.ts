@@ -12,6 +12,8 @@ export interface Cell {
   readonly test: Case
   readonly client: Peer
   readonly server: Peer
+  /** From 1; later rounds keep logs of their own. */
+  readonly round: number
 }
 
 export interface Outcome {
@@ -35,7 +37,8 @@ const STOP_GRACE_MS = 4_000
 
 export async function runCell(cell: Cell, context: CellContext): Promise<Outcome> {
   const began = performance.now()
-  const logDir = join(context.logRoot, cell.test.name, `${cell.client.name}-to-${cell.server.name}`)
+  const pair = `${cell.client.name}-to-${cell.server.name}${cell.round > 1 ? `-${cell.round}` : ''}`
+  const logDir = join(context.logRoot, cell.test.name, pair)
   const finish = (verdict: Outcome['verdict'], reasons: readonly string[]): Outcome => ({
     cell,
     verdict,
