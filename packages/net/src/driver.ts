@@ -91,14 +91,13 @@ export class Driver {
     }
     const { onSocketError } = this.#options
     if (onSocketError !== undefined) this.#port.takeErrors(handle, onSocketError)
-    for (let round = 0; round < RECEIVE_ROUNDS && this.#port.receive(handle); ) {
+    for (let round = 0; (round < RECEIVE_ROUNDS || this.#port.hasLeftover) && this.#port.receive(handle); round++) {
       const now = nowUs()
       const { batch } = this.#port
       if (this.#options.tap !== undefined) this.#tapReceived(batch, now)
       endpoint.handleDatagrams(batch, now)
       this.#flush()
       if (this.#isClosed) return
-      round++
       if (!this.#port.hasMore) break
     }
     if (isWritable) this.#flush()
@@ -130,6 +129,7 @@ export class Driver {
         }
       } while (this.#isDirty && !this.#isBlocked && trains > 0)
       if (trains === 0) this.#flushNextTurn()
+      if (!this.#isBlocked) this.#port.releaseTrain()
       this.#arm(endpoint.pollTimeout(), now)
     } finally {
       this.#isFlushing = false

@@ -59,22 +59,42 @@ interface Socket {
   readonly tuples: TupleTable
 }
 
-interface MutableBatch extends DatagramBatch {
-  count: number
+/** What one call into the kernel fills, and how the engine sees it. */
+interface Reception {
+  readonly slab: Uint8Array
+  readonly meta: Int32Array
+  readonly batch: DatagramBatch
+}
+
+// Half a megabyte that is in use only while datagrams are handed over: all ports of a thread share it.
+let reception: Reception | undefined
+/** A train nobody holds at the moment, by its largest number of segments. */
+const spareTrains: Map<number, TransmitBatch> = new Map()
+
+function sharedReception(): Reception {
+  if (reception === undefined) {
+    const slab = new Uint8Array(RX_SLOTS * SLOT_BYTES)
+    const batch = {
+      bytes: slab,
+      offsets: new Int32Array(BATCH_MAX),
+      lengths: new Int32Array(BATCH_MAX),
+      ecns: new Uint8Array(BATCH_MAX),
+      tuples: new Array<PathTuple>(BATCH_MAX),
+      count: 0,
+    }
+    reception = { slab, meta: new Int32Array(RX_SLOTS * Slot.Words), batch }
+  }
+  return reception
 }
 
 /**
- * Usage: `bind` sockets, `start` with a callback, and on each call `receive(handle)` while it returns true, taking
- * `batch` each time. The batch is valid until the next `receive`.
+ * Usage: `bind` sockets, `start` with a callback, and on each call `receive(handle)` while it returns true and at least
+ * while `hasLeftover`, taking `batch` each time. The batch is valid until the next `receive` of any port.
  */
 export class UdpPort implements DatagramPort {
-  readonly batch: DatagramBatch
-  /** The one train under construction; `send` takes it. */
-  readonly train: TransmitBatch
-  readonly #batch: MutableBatch
   readonly #sockets: (Socket | undefined)[] = []
-  readonly #slab: Uint8Array = new Uint8Array(RX_SLOTS * SLOT_BYTES)
-  readonly #meta: Int32Array = new Int32Array(RX_SLOTS * Slot.Words)
+  readonly #segmentsMax: number
+  #train: TransmitBatch | undefined
   #socketsOpen = 0
   // Where `receive` stopped splitting when the batch was full, and whose datagrams these are.
   #slotsOf: Socket | undefined
@@ -94,16 +114,30 @@ export class UdpPort implements DatagramPort {
 
   /** @param segmentsMax most datagrams in one train; the kernel's limit holds besides. */
   constructor(segmentsMax = 48) {
-    this.#batch = {
-      bytes: this.#slab,
-      offsets: new Int32Array(BATCH_MAX),
-      lengths: new Int32Array(BATCH_MAX),
-      ecns: new Uint8Array(BATCH_MAX),
-      tuples: new Array<PathTuple>(BATCH_MAX),
-      count: 0,
+    this.#segmentsMax = segmentsMax
+  }
+
+  /** What the last `receive` brought. */
+  get batch(): DatagramBatch {
+    return sharedReception().batch
+  }
+
+  /** The one train under construction; `send` takes it. It stays the same object until `releaseTrain`. */
+  get train(): TransmitBatch {
+    if (this.#train === undefined) {
+      this.#train = spareTrains.get(this.#segmentsMax)
+      spareTrains.delete(this.#segmentsMax)
+      this.#train ??= createTransmitBatch(new Uint8Array(TRAIN_BYTES_MAX), this.#segmentsMax)
     }
-    this.batch = this.#batch
-    this.train = createTransmitBatch(new Uint8Array(TRAIN_BYTES_MAX), segmentsMax)
+    return this.#train
+  }
+
+  /** Lets other ports use the memory of `train` until it is asked for again. Not while a train waits to be retried. */
+  releaseTrain(): void {
+    if (this.#train === undefined) return
+    this.#train.tuple = undefined
+    spareTrains.set(this.#segmentsMax, this.#train)
+    this.#train = undefined
   }
 
   get stats(): UdpPortStats {
@@ -169,21 +203,26 @@ export class UdpPort implements DatagramPort {
     if (socket === undefined) return false
     if (this.#slot >= this.#slots) {
       this.#slotsOf = socket
-      this.#slots = socket.udp.receive(this.#slab, this.#meta)
+      const { slab, meta } = sharedReception()
+      this.#slots = socket.udp.receive(slab, meta)
       this.#slot = 0
       this.#at = 0
     }
     return this.#split(this.#slotsOf ?? socket)
   }
 
-  /** Whether the last `receive` left datagrams behind, in our hands or probably in the kernel's. */
+  /** Whether the last `receive` left datagrams in our hands; they must be taken before any other port receives. */
+  get hasLeftover(): boolean {
+    return this.#slot < this.#slots
+  }
+
+  /** Whether there are probably more datagrams in our hands or in the kernel's. */
   get hasMore(): boolean {
-    return this.#slot < this.#slots || this.#slots === RX_SLOTS
+    return this.hasLeftover || this.#slots === RX_SLOTS
   }
 
   #split(socket: Socket): boolean {
-    const batch = this.#batch
-    const meta = this.#meta
+    const { batch, meta } = sharedReception()
     const { offsets, lengths, ecns, tuples } = batch
     let count = 0
     let bytes = 0
