@@ -164,10 +164,22 @@ test('our control stream starts with SETTINGS and holds reserved codepoints; a r
   staysOpen(peer)
 })
 
-test('critical streams are opened later when the peer allows none at first', () => {
-  const peer = new RawPeer('client', {}, { unidirectionalMax: 0 })
+test('critical streams are opened as far as the peer allows, and a GOAWAY waits for its stream', () => {
+  const peer = new RawPeer('server', {}, { unidirectionalMax: 0 })
   peer.network.run()
   assert.equal(peer.events.length, 0)
+  peer.session.shutdown()
+  peer.network.server.allow('unidirectional', 1)
+  peer.network.run()
+  assert.deepEqual([...peer.received(3)].slice(0, 2), [0x00, 0x04])
+  assert.deepEqual([...peer.received(3)].slice(-3), [0x07, 0x01, 0x00])
+  assert.equal(peer.received(7).length, 0)
+  peer.network.server.allow('unidirectional', 3)
+  peer.network.run()
+  assert.deepEqual(
+    [7, 11].map((id) => peer.received(id)[0]),
+    [0x02, 0x03],
+  )
   staysOpen(peer)
 })
 

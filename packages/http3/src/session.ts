@@ -1,18 +1,16 @@
 /** One HTTP/3 connection (RFC 9114), sans-I/O: events of the transport in, requests and responses out. */
 import type { CloseReason, ConnectionEvent, Micros, StreamId, StreamTransport } from '@quicether/transport'
-import { varintLength, writeVarint } from '@quicether/wire'
 import { type Http3Config, resolveHttp3Config } from './config.ts'
 import { ControlStreamReader } from './control-stream.ts'
 import { H3ConnectionError, Http3Error, h3ErrorCodes, h3ErrorName } from './errors.ts'
 import { checkOutgoingRequest, Exchange, type ExchangeEvents, type ExchangeHost } from './exchange.ts'
-import { encodeFrame, encodeIntegerFrame, FrameType } from './frames.ts'
 import type { HeaderList } from './headers.ts'
-import { PeerStreams, StreamType } from './peer-streams.ts'
+import { OwnStreams } from './own-streams.ts'
+import { PeerStreams } from './peer-streams.ts'
 import { QpackDecoder } from './qpack/decoder.ts'
 import { QpackEncoder } from './qpack/encoder.ts'
 import { ResetGuard } from './reset-guard.ts'
-import { encodeSettings, type Http3Settings, reservedCodepoint, unsetSettings } from './settings.ts'
-import { StreamWriter } from './stream-writer.ts'
+import { type Http3Settings, unsetSettings } from './settings.ts'
 
 export interface Http3SessionOptions {
   readonly role: 'client' | 'server'
@@ -35,8 +33,6 @@ export interface Http3SessionOptions {
   readonly onClosed?: (error: Http3Error) => void
 }
 
-/** Instructions that a peer keeps us from sending, by withholding credit, before that counts as an attack. */
-const INSTRUCTION_BACKLOG_BYTES = 65_536
 /** Field sections that the peer's decoder may leave unacknowledged before our encoder stops using its table. */
 const OUTSTANDING_SECTIONS = 1_024
 
@@ -51,11 +47,7 @@ export class Http3Session {
   readonly #exchanges: Map<StreamId, Exchange>
   readonly #peerStreams: PeerStreams
   readonly #resetGuard: ResetGuard
-  readonly #grease: number
-  #control: StreamWriter | undefined
-  #encoderStream: StreamWriter | undefined
-  #decoderStream: StreamWriter | undefined
-  #greaseState: 'due' | 'sent'
+  readonly #own: OwnStreams
   #isStarted: boolean
   #peerSettings: Http3Settings
   #highestRequestId: number
@@ -87,11 +79,17 @@ export class Http3Session {
       { burst: resetBurst, refillPerSecond: resetRefillPerSecond },
       options.clock ?? null,
     )
-    this.#grease = options.grease ?? 0
-    this.#control = undefined
-    this.#encoderStream = undefined
-    this.#decoderStream = undefined
-    this.#greaseState = 'due'
+    this.#own = new OwnStreams({
+      transport: options.transport,
+      encoder: this.#encoder,
+      decoder: this.#decoder,
+      settings: {
+        qpackMaxTableCapacityBytes: qpackTableBytes,
+        qpackBlockedStreams,
+        maxFieldSectionBytes: maxHeaderBytes,
+      },
+      grease: options.grease ?? 0,
+    })
     this.#isStarted = false
     this.#peerSettings = unsetSettings
     this.#highestRequestId = -4
@@ -126,7 +124,7 @@ export class Http3Session {
    */
   start(): void {
     this.#isStarted = true
-    this.#openCriticalStreams()
+    this.#openOwnStreams()
   }
 
   /**
@@ -167,7 +165,8 @@ export class Http3Session {
     if (this.#isShuttingDown && this.role === 'server') return
     this.#isShuttingDown = true
     if (this.role === 'server') this.#goawayId = this.#highestRequestId + 4
-    this.#sendGoaway()
+    // A client names the push it will still take: none was allowed, so 0.
+    this.#own.sendGoaway(this.role === 'server' ? this.#goawayId : 0)
     this.#checkDrained()
   }
 
@@ -221,7 +220,7 @@ export class Http3Session {
         return
       case 'streamsAvailable':
         if (event.streamKind === 'unidirectional') {
-          this.#openCriticalStreams()
+          this.#openOwnStreams()
           return
         }
         this.#options.onStreamsAvailable?.()
@@ -272,7 +271,7 @@ export class Http3Session {
   }
 
   #onStreamStopped(id: StreamId, code: number): void {
-    if (id === this.#control?.id || id === this.#encoderStream?.id || id === this.#decoderStream?.id) {
+    if (this.#own.isCritical(id)) {
       // RFC 9114 §6.2.1, RFC 9204 §4.2: "the receiver MUST NOT request that the sender close" a critical stream
       throw new H3ConnectionError('H3_CLOSED_CRITICAL_STREAM', `peer stopped our critical stream ${id}`)
     }
@@ -316,7 +315,7 @@ export class Http3Session {
       maxTableCapacityBytes: settings.qpackMaxTableCapacityBytes,
       maxBlockedStreams: settings.qpackBlockedStreams,
     })
-    this.#flushEncoder()
+    this.#own.flushEncoder()
     this.#options.onSettings?.(settings)
   }
 
@@ -338,92 +337,18 @@ export class Http3Session {
 
   // ---- streams of ours ----
 
-  #openCriticalStreams(): void {
-    if (!this.#isStarted || this.#closeError !== undefined) return
-    if (this.#control === undefined) {
-      this.#control = this.#openUnidirectional(StreamType.Control)
-      if (this.#control === undefined) return
-      // RFC 9114 §6.2.1: each side MUST "send its SETTINGS frame as the first frame on this stream"
-      const { qpackTableBytes, qpackBlockedStreams, maxHeaderBytes } = this.#config
-      const settings = {
-        qpackMaxTableCapacityBytes: qpackTableBytes,
-        qpackBlockedStreams,
-        maxFieldSectionBytes: maxHeaderBytes,
-      }
-      this.#control.write(encodeFrame(FrameType.Settings, encodeSettings(settings, this.#grease)))
-      // RFC 9114 §7.2.8: a reserved frame, which the peer ignores
-      this.#control.write(encodeFrame(reservedCodepoint(this.#grease + 1), new Uint8Array(3)))
-      if (this.#isShuttingDown) this.#sendGoaway()
-    }
-    this.#encoderStream ??= this.#openUnidirectional(StreamType.QpackEncoder)
-    if (this.#encoderStream === undefined) return
-    this.#encoder.canInsert = this.#encoderStream.queuedBytes === 0
-    this.#flushEncoder()
-    this.#decoderStream ??= this.#openUnidirectional(StreamType.QpackDecoder)
-    if (this.#decoderStream === undefined) return
-    this.#flushDecoder()
-    if (this.#greaseState === 'due') this.#sendGreaseStream()
-  }
-
-  /** RFC 9114 §6.2.3: a stream of a reserved type, which the peer ignores. */
-  #sendGreaseStream(): void {
-    this.#greaseState = 'sent'
-    const stream = this.#openUnidirectional(reservedCodepoint(this.#grease + 2))
-    stream?.finish()
-  }
-
-  #openUnidirectional(type: number): StreamWriter | undefined {
-    const id = this.#transport.openStream('unidirectional')
-    if (id === undefined) return undefined
-    const writer = new StreamWriter(this.#transport, id)
-    const header = new Uint8Array(varintLength(type))
-    writeVarint(header, 0, type)
-    writer.write(header)
-    return writer
+  #openOwnStreams(): void {
+    if (this.#isStarted && this.#closeError === undefined) this.#own.open()
   }
 
   #onWritable(id: StreamId): void {
-    const critical = this.#criticalWriter(id)
-    if (critical === undefined) {
-      this.#exchanges.get(id)?.handleWritable()
-      return
-    }
-    critical.flush()
-    this.#encoder.canInsert = (this.#encoderStream?.queuedBytes ?? 0) === 0
-    this.#flushDecoder()
-  }
-
-  #criticalWriter(id: StreamId): StreamWriter | undefined {
-    if (id === this.#control?.id) return this.#control
-    if (id === this.#encoderStream?.id) return this.#encoderStream
-    return id === this.#decoderStream?.id ? this.#decoderStream : undefined
-  }
-
-  #sendGoaway(): void {
-    // A client names the push it will still take: none was allowed, so 0.
-    const id = this.role === 'server' ? this.#goawayId : 0
-    if (Number.isFinite(id)) this.#control?.write(encodeIntegerFrame(FrameType.Goaway, id))
-  }
-
-  #flushEncoder(): void {
-    if (this.#encoderStream === undefined) return
-    const instructions = this.#encoder.takeInstructions()
-    if (instructions === undefined) return
-    // RFC 9204 §2.1.3: no further insertions while flow control holds these back
-    this.#encoder.canInsert = this.#encoderStream.write(instructions)
+    if (this.#own.handleWritable(id)) this.#flushDecoder()
+    else this.#exchanges.get(id)?.handleWritable()
   }
 
   #flushDecoder(): void {
-    if (this.#closeError !== undefined) return
-    const stream = this.#decoderStream
-    const backlog = (stream?.queuedBytes ?? 0) + this.#decoder.pendingInstructionBytes
-    if (backlog > INSTRUCTION_BACKLOG_BYTES) {
-      this.#fail(new H3ConnectionError('H3_EXCESSIVE_LOAD', 'peer does not read our QPACK decoder stream'))
-      return
-    }
-    if (stream === undefined || stream.queuedBytes > 0) return
-    const instructions = this.#decoder.takeInstructions()
-    if (instructions !== undefined) stream.write(instructions)
+    if (this.#closeError !== undefined || this.#own.flushDecoder()) return
+    this.#fail(new H3ConnectionError('H3_EXCESSIVE_LOAD', 'peer does not read our QPACK decoder stream'))
   }
 
   // ---- exchanges ----
@@ -437,9 +362,8 @@ export class Http3Session {
       peerMaxFieldSectionBytes: () => this.#peerSettings.maxFieldSectionBytes,
       nowUs: this.#options.clock ?? (() => Number.NaN),
       encodeSection: (id, lines) => {
-        if (this.#encoderStream === undefined) this.#encoder.canInsert = false
         const section = this.#encoder.encode(id, lines)
-        this.#flushEncoder()
+        this.#own.flushEncoder()
         return section
       },
       flushDecoder: () => this.#flushDecoder(),

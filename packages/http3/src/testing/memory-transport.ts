@@ -103,6 +103,7 @@ export class MemoryTransport implements StreamTransport {
   readonly #events: ConnectionEvent[]
   readonly #outgoing: Map<StreamId, Pipe>
   readonly #incoming: Map<StreamId, Pipe>
+  readonly #max: { bidirectional: number; unidirectional: number }
   readonly #opened: { bidirectional: number; unidirectional: number }
   readonly #live: { bidirectional: Set<StreamId>; unidirectional: Set<StreamId> }
   readonly #wanted: Set<StreamKind>
@@ -118,6 +119,7 @@ export class MemoryTransport implements StreamTransport {
     this.#events = []
     this.#outgoing = new Map()
     this.#incoming = new Map()
+    this.#max = { bidirectional: options.bidirectionalMax, unidirectional: options.unidirectionalMax }
     this.#opened = { bidirectional: 0, unidirectional: 0 }
     this.#live = { bidirectional: new Set(), unidirectional: new Set() }
     this.#wanted = new Set()
@@ -149,10 +151,15 @@ export class MemoryTransport implements StreamTransport {
     }
   }
 
+  /** The peer allows this side to have `max` streams open. */
+  allow(kind: StreamKind, max: number): void {
+    this.#max[kind] = max
+    if (this.#wanted.delete(kind)) this.emit({ kind: 'streamsAvailable', streamKind: kind })
+  }
+
   openStream(kind: StreamKind): StreamId | undefined {
     this.#enter()
-    const max = kind === 'bidirectional' ? this.#options.bidirectionalMax : this.#options.unidirectionalMax
-    if (this.#live[kind].size >= max) {
+    if (this.#live[kind].size >= this.#max[kind]) {
       this.#wanted.add(kind)
       return undefined
     }
