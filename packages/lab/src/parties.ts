@@ -33,16 +33,17 @@ export interface PartyCrypto {
   readonly fake?: FakeCrypto
 }
 
-export type PartyCryptoFactory = (name: string, seed: number) => PartyCrypto
+/** `incarnation` counts restarts: the endpoint's own keys stay the same (as from a file), everything else is new. */
+export type PartyCryptoFactory = (name: string, seed: number, incarnation: number) => PartyCrypto
 
 /** The default: toy cryptography, deterministic, strict about nonces and closed keys. */
 export function fakePartyCrypto(
   tls: Omit<FakeTlsOptions, 'crypto' | 'seed'> = {},
   options: FakeCryptoOptions = {},
 ): PartyCryptoFactory {
-  return (name, seed) => {
-    const random = createSeededRandom(seed).fork(`party ${name}`)
-    const fake = createFakeCrypto(random.uint32(), options)
+  return (name, seed, incarnation) => {
+    const fake = createFakeCrypto(createSeededRandom(seed).fork(`keys ${name}`).uint32(), options)
+    const random = createSeededRandom(seed).fork(`party ${name} ${incarnation}`)
     const contexts = createFakeTls({ ...tls, crypto: fake, seed: random.uint32() })
     return { crypto: fake, fake, random, client: contexts.client, server: contexts.server }
   }
@@ -52,6 +53,8 @@ export interface PartyOptions {
   readonly host: Host
   readonly port?: number
   readonly createCrypto?: PartyCryptoFactory
+  /** How often this party has been restarted. Default 0. */
+  readonly incarnation?: number
   readonly config?: EndpointOptions['config']
   /** Present = accepts connections. */
   readonly server?: Partial<NonNullable<EndpointOptions['server']>>
@@ -71,12 +74,14 @@ export class Party {
   readonly apps = new Map<Connection, ConnectionApp>()
   connectionsDrained = 0
   #named = 0
+  readonly #name: string
   readonly #onConnection: ((app: ConnectionApp) => void) | undefined
 
   constructor(options: PartyOptions) {
     const { host } = options
     this.host = host
-    this.crypto = (options.createCrypto ?? fakePartyCrypto())(host.name, host.world.seed)
+    this.#name = (options.incarnation ?? 0) === 0 ? host.name : `${host.name}.${options.incarnation}`
+    this.crypto = (options.createCrypto ?? fakePartyCrypto())(host.name, host.world.seed, options.incarnation ?? 0)
     this.#onConnection = options.onConnection
     this.driver = new EndpointDriver<EndpointEvent>({
       host,
@@ -109,7 +114,7 @@ export class Party {
   }
 
   #adopt(connection: Connection, isClient: boolean): ConnectionApp {
-    const app = new ConnectionApp(this.host.world, connection, `${this.host.name}#${this.#named++}`, isClient)
+    const app = new ConnectionApp(this.host.world, connection, `${this.#name}#${this.#named++}`, isClient)
     this.apps.set(connection, app)
     this.#onConnection?.(app)
     return app

@@ -22,6 +22,8 @@ export interface ClientPlan {
   /** Connect a second time, with 0-RTT where the ticket allows it. */
   readonly reconnects: boolean
   readonly closesByServer: boolean
+  /** The client loses power and says nothing. */
+  readonly vanishesAfterUs: number | undefined
 }
 
 export type ActionKind = 'update-keys' | 'rotate-cid' | 'migrate'
@@ -35,6 +37,8 @@ export interface SimPlan {
   readonly certificateBytes: number
   readonly tickets: number
   readonly serverReceiveDelayUs: number
+  /** The server crashes and comes back with no memory but its own keys. */
+  readonly restart: { readonly afterUs: number; readonly pauseUs: number } | undefined
   readonly faults: number
   readonly faultsEndUs: number
 }
@@ -55,6 +59,9 @@ export function drawPlan(random: SeededRandom): SimPlan {
     certificateBytes: random.pick([500, 2_500, 2_500, 5_000, 12_000]),
     tickets: random.between(0, 2),
     serverReceiveDelayUs: random.chance(0.3) ? random.between(0, 2_000) : 0,
+    restart: random.chance(0.06)
+      ? { afterUs: random.between(100_000, STORM_US - 1_000_000), pauseUs: random.between(0, 900_000) }
+      : undefined,
     faults: random.chance(0.15) ? 0 : random.between(1, 14),
     faultsEndUs: STORM_US,
   }
@@ -150,6 +157,7 @@ function drawClient(random: SeededRandom, versions: readonly number[]): ClientPl
     })),
     reconnects: random.chance(0.4),
     closesByServer: random.chance(0.3),
+    vanishesAfterUs: random.chance(0.05) ? random.between(0, STORM_US) : undefined,
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type CryptoPort, DESCRIPTOR_WORDS, OpenOut } from '@quicether/transport'
-import { fakePartyCrypto, type PartyCrypto } from './parties.ts'
+import { fakePartyCrypto, type PartyCryptoFactory } from './parties.ts'
 import { runSeed } from './sim.ts'
 
 const SEEDS = 500
@@ -38,9 +38,9 @@ test('one seed runs the same way byte for byte, whether watched or not', () => {
 })
 
 /** The fake with one fault of its own: what a broken engine or port would look like. */
-function broken(change: (real: CryptoPort) => Partial<CryptoPort>): (name: string, seed: number) => PartyCrypto {
-  return (name, seed) => {
-    const party = fakePartyCrypto()(name, seed)
+function broken(change: (real: CryptoPort) => Partial<CryptoPort>): PartyCryptoFactory {
+  return (name, seed, incarnation) => {
+    const party = fakePartyCrypto()(name, seed, incarnation)
     const { crypto } = party
     const changed = change({ ...bound(crypto) })
     // The fake's TLS holds the instance itself: change that one.

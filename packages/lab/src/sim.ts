@@ -62,6 +62,7 @@ interface ClientSide {
   readonly party: Party
   readonly interfaces: readonly NetworkInterface[]
   readonly apps: ConnectionApp[]
+  isVanished: boolean
 }
 
 class Simulation {
@@ -69,7 +70,10 @@ class Simulation {
   readonly #options: SimOptions
   readonly #plan: SimPlan
   readonly #world: World
-  readonly #server: Party
+  #server: Party
+  readonly #serverHost: Host
+  #restarts = 0
+  #vanished = 0
   readonly #clients: ClientSide[] = []
   readonly #faults: FaultSwarm
   readonly #amplification: AmplificationChecker
@@ -92,25 +96,21 @@ class Simulation {
       addresses: [SERVER_ADDRESS, SERVER_ADDRESS_IPV6],
       link: world.addLink('server', plan.serverLink),
     })
-    this.#server = new Party({
-      host,
-      port: SERVER_PORT,
-      createCrypto: options.createCrypto ?? fakePartyCrypto(plan),
-      config: plan.serverConfig,
-      server: { retry: plan.retry },
-      receiveDelayUs: plan.serverReceiveDelayUs,
-      onConnection: (app) => this.#onServerConnection(app),
-      observe: () => this.#observer('server'),
-    })
+    this.#serverHost = host
+    this.#server = this.#createServer()
     plan.clients.forEach((client, index) => this.#addClient(client, index))
     this.#faults = new FaultSwarm(world, {
       links: world.links,
       nats: world.nats,
       interfaces: this.#clients.flatMap(({ interfaces }) => interfaces),
-      sleepers: [this.#server.driver, ...this.#clients.map(({ party }) => party.driver)],
+      sleepers: [
+        { suspend: () => this.#server.driver.suspend(), resume: () => this.#server.driver.resume() },
+        ...this.#clients.map(({ party }) => party.driver),
+      ],
       canRebind: () =>
         this.#clients.every(
-          ({ apps }) => apps.length > 0 && apps.every((app) => app.isConfirmed || app.closed !== undefined),
+          ({ apps, isVanished }) =>
+            isVanished || (apps.length > 0 && apps.every((app) => app.isConfirmed || app.closed !== undefined)),
         ),
     })
     this.#faults.schedule(random.fork('faults'), {
@@ -123,6 +123,44 @@ class Simulation {
     world.observe(this.#amplification)
     world.observe(new InitialSizeChecker(host))
     world.observe({ afterStep: () => this.#inspect() })
+  }
+
+  #createServer(): Party {
+    const plan = this.#plan
+    return new Party({
+      host: this.#serverHost,
+      port: SERVER_PORT,
+      incarnation: this.#restarts,
+      createCrypto: this.#options.createCrypto ?? fakePartyCrypto(plan),
+      config: plan.serverConfig,
+      server: { retry: plan.retry },
+      receiveDelayUs: plan.serverReceiveDelayUs,
+      onConnection: (app) => this.#onServerConnection(app),
+      observe: () => this.#observer('server'),
+    })
+  }
+
+  /** Power off; a while later the server is back and knows nobody (RFC 9000 §10.3). */
+  #scheduleRestart(): void {
+    const { restart } = this.#plan
+    if (restart === undefined) return
+    this.#world.after(restart.afterUs, () => {
+      this.#world.note('phase', 'server crashes')
+      this.#server.driver.stop()
+      this.#serverApps.length = 0
+    })
+    this.#world.after(restart.afterUs + restart.pauseUs, () => {
+      this.#world.note('phase', 'server is back')
+      this.#restarts++
+      this.#server = this.#createServer()
+    })
+  }
+
+  #vanish(side: ClientSide): void {
+    this.#world.note('phase', `${side.host.name} vanishes`)
+    this.#vanished++
+    side.isVanished = true
+    side.party.driver.stop()
   }
 
   #addClient(plan: ClientPlan, index: number): void {
@@ -151,13 +189,15 @@ class Simulation {
       datagramsMax: plan.datagramsMax,
       observe: () => this.#observer(host.name),
     })
-    const side: ClientSide = { plan, host, party, interfaces, apps: [] }
+    const side: ClientSide = { plan, host, party, interfaces, apps: [], isVanished: false }
     this.#clients.push(side)
     world.after(0, () => this.#connect(side, false))
+    if (plan.vanishesAfterUs !== undefined) world.after(plan.vanishesAfterUs, () => this.#vanish(side))
   }
 
   #connect(side: ClientSide, earlyData: boolean): void {
     const { plan, party, apps } = side
+    if (side.isVanished) return
     const address = plan.isIpv6 ? SERVER_ADDRESS_IPV6 : SERVER_ADDRESS
     // Interfaces may be down just now: a person would try again.
     if (side.host.defaultAddress(address) === undefined) {
@@ -169,7 +209,7 @@ class Simulation {
     apps.push(app)
     this.#connections++
     app.onEvent = (event) => {
-      if (event.kind === 'closed') this.#onClosed(app)
+      if (event.kind === 'closed') this.#onClientClosed(side, app)
       if (event.kind === 'confirmed' && isFirst && plan.reconnects)
         this.#world.after(200_000, () => this.#connect(side, true))
     }
@@ -229,6 +269,15 @@ class Simulation {
     )
   }
 
+  /** After a crash of the server, clients learn by stateless reset or silence that it forgot them, and start over. */
+  #onClientClosed(side: ClientSide, app: ConnectionApp): void {
+    const kind = app.closed?.kind
+    const isForgotten = this.#plan.restart !== undefined && !this.#isOver && (kind === 'reset' || kind === 'idle')
+    if (!isForgotten) return this.#onClosed(app)
+    this.#transfersDone += app.transfersDone
+    this.#world.after(100_000, () => this.#connect(side, true))
+  }
+
   /** A connection may only end when the run is over, or before it was one. */
   #onClosed(app: ConnectionApp): void {
     this.#transfersDone += app.transfersDone
@@ -238,6 +287,8 @@ class Simulation {
     // A duplicate of a client's first packet makes a server start a handshake that nobody finishes.
     const isServerSide = this.#serverApps.includes(app)
     if (isServerSide && !app.isConnected) return
+    // Of a client without power nothing is heard until the idle timeout.
+    if (isServerSide && this.#vanished > 0 && reason.kind === 'idle') return
     // A flipped bit turns version 1 into version 0, Version Negotiation, which nothing authenticates.
     if (
       reason.kind === 'version' &&
@@ -266,6 +317,7 @@ class Simulation {
 
   run(): void {
     const world = this.#world
+    this.#scheduleRestart()
     world.run(this.#plan.faultsEndUs)
     if (this.#faults.active > 0) throw new Error('faults outlived the storm')
     world.note('phase', 'calm')
@@ -273,13 +325,10 @@ class Simulation {
     // Let what is still in the air land: late acknowledgments, tickets, probes.
     world.run(2_000_000)
     this.#close()
-    world.until(
-      () => this.#server.apps.size + this.#clients.reduce((sum, { party }) => sum + party.apps.size, 0) === 0,
-      {
-        withinUs: DRAIN_US,
-        what: 'the end of all connections',
-      },
-    )
+    world.until(() => this.#openConnections() === 0, {
+      withinUs: DRAIN_US,
+      what: 'the end of all connections',
+    })
     // The last datagrams may still be answered, by stateless resets that get shorter and shorter.
     for (let rounds = 0; rounds < 20; rounds++) {
       world.until(() => world.pool.inUse === 0, { withinUs: 60_000_000, what: 'the landing of the last datagrams' })
@@ -288,8 +337,16 @@ class Simulation {
     this.#checkLeaks()
   }
 
+  #openConnections(): number {
+    let open = this.#server.apps.size
+    for (const { party, isVanished } of this.#clients) if (!isVanished) open += party.apps.size
+    return open
+  }
+
   #isFinished(): boolean {
-    for (const { apps, plan } of this.#clients) {
+    for (const { apps, plan, isVanished } of this.#clients) {
+      if (isVanished) continue
+      if (apps.at(-1)?.closed !== undefined && this.#plan.restart !== undefined) return false
       if (apps.length < (plan.reconnects ? 2 : 1) && apps[0]?.closed === undefined) return false
       for (const app of apps) if (!isSettled(app)) return false
     }
@@ -312,7 +369,8 @@ class Simulation {
   }
 
   #checkLeaks(): void {
-    for (const party of [this.#server, ...this.#clients.map((client) => client.party)]) {
+    const living = this.#clients.filter(({ isVanished }) => !isVanished).map(({ party }) => party)
+    for (const party of [this.#server, ...living]) {
       const { fake } = party.crypto
       if (party.endpoint.connectionCount !== 0)
         throw new SafetyError(`${party.host.name}: the endpoint still holds connections`)
