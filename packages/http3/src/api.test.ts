@@ -36,6 +36,7 @@ const rejectsWith = (code: string, by?: 'local' | 'peer') => (error: unknown) =>
   return true
 }
 
+// spec: RFC 9114 §4.1#6, §4.1#8, §4.2#1
 test('a request gets status, headers, body and trailers of its response', async () => {
   using w = world(async (request, response) => {
     assert.equal(request.method, 'GET')
@@ -166,6 +167,7 @@ test('a body shorter than its content-length is reset, not ended', async () => {
   await assert.rejects(response.body.bytes(), rejectsWith('ERR_HTTP3_STREAM_RESET'))
 })
 
+// spec: RFC 9114 §4.1#12
 test('an early response ends the upload without an error, and the response is whole', async () => {
   using w = world(async (_request, response) => response.send(413, [], 'too large'), { windowBytes: 2_000 })
   let pulled = 0
@@ -258,6 +260,7 @@ test('a request body that fails cancels the request', async () => {
   })
 })
 
+// spec: RFC 9114 §5.2#3
 test('shutdown finishes what runs, refuses what comes later, and closes with H3_NO_ERROR', async () => {
   const release = Promise.withResolvers<void>()
   const started = Promise.withResolvers<void>()
@@ -285,6 +288,7 @@ test('close of the client waits for running requests', async () => {
   assert.equal((await closing).kind, 'application')
 })
 
+// spec: RFC 9114 §5.4
 test('the end of the connection fails every request with who and why', async () => {
   using w = world(() => new Promise(() => undefined))
   const request = w.client.request(get())
@@ -300,6 +304,7 @@ test('the end of the connection fails every request with who and why', async () 
 
 const badRequests = [
   ['a header with a line break', { headers: [['x', 'a\r\nb']] }],
+  ['a pseudo-header field of its own', { headers: [[':status', '200']] }],
   ['a connection header', { headers: [['Connection', 'close']] }],
   ['an empty header name', { headers: [['', 'v']] }],
   ['text beyond latin1', { headers: [['x', '\u20ac']] }],
@@ -309,12 +314,14 @@ const badRequests = [
 ] as const
 
 for (const [what, change] of badRequests) {
+  // spec: RFC 9114 §4.2#3, §4.3#1
   test(`${what} is refused before anything is sent`, async () => {
     using w = world(() => assert.fail('must not arrive'))
     await assert.rejects(w.client.request({ ...get(), ...change }), rejectsWith('ERR_HTTP3_INVALID_ARGUMENT', 'local'))
   })
 }
 
+// spec: RFC 9114 §7.2.4.2#1, §7.2.4.2#9
 test('headers over the limit of the server are answered with 431', async () => {
   using w = world(() => assert.fail('must not arrive'), {}, { config: { maxHeaderBytes: 1_024 } })
   // Before the server's SETTINGS have arrived the client cannot know the limit.

@@ -74,6 +74,7 @@ export class ControlStreamReader {
       case FrameType.Data:
       case FrameType.Headers:
       case FrameType.PushPromise:
+        // RFC 9114 §7.2.1, §7.2.2: on a control stream, "the recipient MUST respond with a connection error of type H3_FRAME_UNEXPECTED"
         throw new H3ConnectionError('H3_FRAME_UNEXPECTED', `${frameName(type)} on the control stream`)
       default:
         // RFC 9114 §7.2.8

@@ -471,6 +471,7 @@ export class Exchange {
 
   #sendSection(lines: HeaderList): void {
     if (this.#isOutboundOver) return
+    // RFC 9114 §7.2.4.2#1: nothing that is invalid by "its current understanding of the peer's settings"
     const limitBytes = this.#host.peerMaxFieldSectionBytes()
     const sectionBytes = fieldSectionBytes(lines)
     if (sectionBytes > limitBytes) {

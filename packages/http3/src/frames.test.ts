@@ -66,6 +66,7 @@ test('a frame length of 2^53 or more is H3_FRAME_ERROR', () => {
   assert.throws(() => new FrameParser().next(bytes, 0, bytes.length), { h3Name: 'H3_FRAME_ERROR' })
 })
 
+// spec: RFC 9114 §7.1#1, §7.1#2, §10.8
 test('integer frames refuse missing and additional bytes with H3_FRAME_ERROR', () => {
   const frame = encodeIntegerFrame(FrameType.Goaway, 1000)
   assert.equal(decodeIntegerPayload(FrameType.Goaway, frame, 2, 4), 1000)
@@ -76,6 +77,7 @@ test('integer frames refuse missing and additional bytes with H3_FRAME_ERROR', (
   }
 })
 
+// spec: RFC 9114 §7.2.4#7, §7.2.4.1#2, §7.2.4.2#12, §9#1
 test('settings read back, reserved ones are ignored', () => {
   const settings = { qpackMaxTableCapacityBytes: 4096, qpackBlockedStreams: 16, maxFieldSectionBytes: 65_536 }
   const payload = encodeSettings(settings, 1234)
@@ -93,6 +95,7 @@ const settingsErrors = [
 ] as const
 
 for (const [what, bytes, name] of settingsErrors) {
+  // spec: RFC 9114 §7.2.4#6, §7.2.4.1#4
   test(`SETTINGS with ${what} is ${name}`, () => {
     assert.throws(
       () => decodeSettings(Uint8Array.from(bytes), 0, bytes.length),

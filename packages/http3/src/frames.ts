@@ -198,6 +198,7 @@ export function encodeIntegerFrame(type: number, value: number): Uint8Array {
   return encodeFrame(type, payload)
 }
 
+// RFC 9114 §10.8: "An implementation MUST ensure that the length of a frame exactly matches the length of the fields it contains."
 /** The single integer that makes up a payload. RFC 9114 §7.1: missing or additional bytes are H3_FRAME_ERROR. */
 export function decodeIntegerPayload(type: number, bytes: Uint8Array, start: number, end: number): number {
   const needed = start < end ? 1 << ((bytes[start] as number) >>> 6) : 1

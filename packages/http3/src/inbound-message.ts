@@ -172,6 +172,7 @@ export class InboundMessage {
     const parser = this.#parser
     const type = parser.frameType
     if (type === FrameType.Data) {
+      // RFC 9114 §7.2.1: "DATA frames MUST be associated with an HTTP request or response"
       if (this.head === undefined) this.#unexpected('before the header section')
       if (this.trailers !== undefined) this.#unexpected('after the trailer section')
       return

@@ -28,6 +28,7 @@ const requestFrameErrors: readonly (readonly [string, number[], H3ErrorName])[] 
 ]
 
 for (const [what, bytes, name] of requestFrameErrors) {
+  // spec: RFC 9114 §4.1#3, §7.2.3#6, §7.2.4#5, §7.2.5#11, §7.2.6#2, §7.2.7#1, §7.2.8#3
   test(`${what} on a request stream makes a server close with ${name}`, () => {
     const peer = new RawPeer('server')
     peer.openBidi(bytes)
@@ -42,6 +43,7 @@ const tails: readonly (readonly [string, number[], H3ErrorName])[] = [
 ]
 
 for (const [what, bytes, name] of tails) {
+  // spec: RFC 9114 §4.1#3
   test(`${what} closes with ${name}`, () => {
     const { peer } = readingServer()
     peer.openBidi([...headersFrame(POST), ...bytes])
@@ -49,12 +51,14 @@ for (const [what, bytes, name] of tails) {
   })
 }
 
+// spec: RFC 9114 §7.1#4, §10.8
 test('a stream that ends inside a frame closes with H3_FRAME_ERROR', () => {
   const { peer } = readingServer()
   peer.openBidi([...headersFrame(POST), 0x00, 0x05, 1, 2], { fin: true })
   closesWith(peer, 'H3_FRAME_ERROR')
 })
 
+// spec: RFC 9114 §7.2.8#1, §9#1
 test('unknown and reserved frames between all others are ignored', () => {
   const { peer, log } = readingServer()
   const grease = [...frame(0x21, [1, 2, 3]), ...frame(0x40 + 0x1f * 100), ...frame(2 ** 40, [9])]
@@ -84,6 +88,7 @@ test('a request stream that ends without a request is reset with H3_REQUEST_INCO
 
 // ---- messages ----
 
+// spec: RFC 9114 §4.1#5, §4.2#2, §4.2#4, §4.2#5, §4.3#3, §4.3#5, §4.3#7, §4.3.1#1, §4.3.1#5, §4.3.1#7, §4.3.1#8, §4.3.1#9, §4.3.1#10, §4.4#1, §10.3
 const malformedRequests: readonly (readonly [string, HeaderList])[] = [
   ['no :method', GET.slice(1)],
   ['no :scheme', [GET[0]!, ...GET.slice(2)]],
@@ -128,6 +133,7 @@ const malformedRequests: readonly (readonly [string, HeaderList])[] = [
 ]
 
 for (const [what, headers] of malformedRequests) {
+  // spec: RFC 9114 §4.1.2#2
   test(`a request with ${what} is H3_MESSAGE_ERROR on its stream only`, () => {
     const { peer, log } = readingServer()
     const bad = peer.openBidi(headersFrame(headers), { fin: true })
@@ -158,6 +164,7 @@ for (const [what, length, body] of [
   ['shorter', 5, [1, 2]],
   ['longer', 1, [1, 2]],
 ] as const) {
+  // spec: RFC 9114 §4.1.2#2
   test(`a body ${what} than its content-length is H3_MESSAGE_ERROR`, () => {
     const { peer, log } = readingServer()
     const bytes = [...headersFrame([...POST, ['content-length', String(length)]]), ...frame(0x00, [...body])]
@@ -168,6 +175,7 @@ for (const [what, length, body] of [
   })
 }
 
+// spec: RFC 9114 §4.3#4
 test('trailers with a pseudo-header field are H3_MESSAGE_ERROR', () => {
   const { peer } = readingServer()
   const id = peer.openBidi([...headersFrame(POST), ...headersFrame([[':path', '/']])], { fin: true })
@@ -216,6 +224,7 @@ const malformedResponses: readonly (readonly [string, number[]])[] = [
 ]
 
 for (const [what, bytes] of malformedResponses) {
+  // spec: RFC 9114 §4.1.2#3, §4.3#2, §4.3.2
   test(`a response with ${what} is H3_MESSAGE_ERROR for that request only`, () => {
     const { peer, exchange, log } = clientWithRequest()
     peer.write(exchange.id, bytes)
@@ -240,18 +249,21 @@ test('a response to HEAD may have a content-length and no content', () => {
   assert.equal(exchange.isInboundEnded, true)
 })
 
+// spec: RFC 9114 §4.1#3, §7.2.1#1
 test('DATA before the final response closes with H3_FRAME_UNEXPECTED', () => {
   const { peer, exchange } = clientWithRequest()
   peer.write(exchange.id, [...headersFrame([[':status', '103']]), ...frame(0x00, [1])])
   closesWith(peer, 'H3_FRAME_UNEXPECTED')
 })
 
+// spec: RFC 9114 §7.2.5#2
 test('PUSH_PROMISE makes a client close with H3_ID_ERROR, for it allowed no push', () => {
   const { peer, exchange } = clientWithRequest()
   peer.write(exchange.id, frame(0x05, [0, 0, 0]))
   closesWith(peer, 'H3_ID_ERROR')
 })
 
+// spec: RFC 9114 §4.4#2
 test('HEADERS in a CONNECT tunnel close with H3_FRAME_UNEXPECTED', () => {
   const { peer, exchange } = clientWithRequest('CONNECT')
   peer.write(exchange.id, [...headersFrame(OK), ...frame(0x00, [1]), ...headersFrame([['x', 'y']])])

@@ -99,6 +99,8 @@ export class OwnStreams {
     this.#control = this.#openStream(StreamType.Control)
     if (this.#control === undefined) return
     const { settings, grease } = this.#options
+    // RFC 9114 §3.2#3, §7.2.4.2#3, §7.2.4.2#4: "settings MUST be sent as soon as the transport is ready to send data", without
+    // waiting for the peer's
     // RFC 9114 §6.2.1: each side MUST "send its SETTINGS frame as the first frame on this stream"
     this.#control.write(encodeFrame(FrameType.Settings, encodeSettings(settings, grease)))
     // RFC 9114 §7.2.8: a reserved frame, which the peer ignores

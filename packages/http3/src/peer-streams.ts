@@ -98,7 +98,8 @@ export class PeerStreams {
   #onType(type: number): void {
     if (type > StreamType.QpackDecoder) return
     if (type === StreamType.Push) {
-      // RFC 9114 §6.2.2: only servers push: H3_STREAM_CREATION_ERROR; §4.6: a push ID beyond what we allowed: H3_ID_ERROR
+      // RFC 9114 §6.2.2: only servers push: H3_STREAM_CREATION_ERROR
+      // RFC 9114 §4.6#2: a push ID "that is greater than the client has provided … as a connection error of type H3_ID_ERROR"
       if (this.#role === 'server')
         throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', 'client opened a push stream')
       throw new H3ConnectionError('H3_ID_ERROR', 'push stream, but no MAX_PUSH_ID was sent')

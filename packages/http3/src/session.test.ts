@@ -20,6 +20,7 @@ import {
 
 // ---- control stream, both roles ----
 
+// spec: RFC 9114 §6.2.1#2, §7.1#2, §7.1#3, §7.2.1#2, §7.2.2, §7.2.3#7, §7.2.3#8, §7.2.4#3, §7.2.4#6, §7.2.4.1#4, §7.2.5#9, §7.2.6#1, §5.2#6, §7.2.7#3, §7.2.7#4, §7.2.8#3
 const controlErrors: readonly (readonly ['client' | 'server' | 'both', string, number[], H3ErrorName])[] = [
   ['both', 'a control stream that starts with GOAWAY', frame(0x07, [0]), 'H3_MISSING_SETTINGS'],
   ['both', 'a control stream that starts with a reserved frame', frame(0x21, [0]), 'H3_MISSING_SETTINGS'],
@@ -68,6 +69,7 @@ for (const [type, name] of [
   [DECODER, 'QPACK decoder'],
 ] as const) {
   const start = type === CONTROL ? emptySettings : []
+  // spec: RFC 9114 §6.2.1#3, RFC 9204 §4.2#2
   test(`a second ${name} stream closes with H3_STREAM_CREATION_ERROR`, () => {
     const peer = new RawPeer('server')
     peer.openUni(type, start)
@@ -76,6 +78,7 @@ for (const [type, name] of [
     closesWith(peer, 'H3_STREAM_CREATION_ERROR')
   })
 
+  // spec: RFC 9114 §6.2.1#6, RFC 9204 §4.2#5
   test(`the end of the ${name} stream closes with H3_CLOSED_CRITICAL_STREAM`, () => {
     const peer = new RawPeer('client')
     const id = peer.openUni(type, start)
@@ -83,12 +86,14 @@ for (const [type, name] of [
     closesWith(peer, 'H3_CLOSED_CRITICAL_STREAM')
   })
 
+  // spec: RFC 9114 §6.2.1#6, RFC 9204 §4.2#5
   test(`a reset of the ${name} stream closes with H3_CLOSED_CRITICAL_STREAM`, () => {
     const peer = new RawPeer('client')
     peer.raw.reset(peer.openUni(type, start), 0)
     closesWith(peer, 'H3_CLOSED_CRITICAL_STREAM')
   })
 
+  // spec: RFC 9114 §6.2.1#5, RFC 9204 §4.2#4
   test(`a request to stop our ${name} stream closes with H3_CLOSED_CRITICAL_STREAM`, () => {
     const peer = new RawPeer('server')
     peer.network.run()
@@ -99,6 +104,7 @@ for (const [type, name] of [
   })
 }
 
+// spec: RFC 9114 §6.2#4, §6.2#6, §6.2.3, §9#2
 test('a stream of unknown type is stopped with H3_STREAM_CREATION_ERROR and the connection goes on', () => {
   const peer = new RawPeer('server')
   const id = peer.openUni(0x21 + 0x1f * 7, [1, 2, 3])
@@ -106,6 +112,7 @@ test('a stream of unknown type is stopped with H3_STREAM_CREATION_ERROR and the 
   assert.equal(peer.stopCode(id), h3ErrorCodes.H3_STREAM_CREATION_ERROR)
 })
 
+// spec: RFC 9114 §6.2#9
 test('a stream that ends or is reset before its type is known is tolerated', () => {
   const peer = new RawPeer('server')
   const cut = peer.raw.openStream('unidirectional') as number
@@ -117,24 +124,28 @@ test('a stream that ends or is reset before its type is known is tolerated', () 
   staysOpen(peer)
 })
 
+// spec: RFC 9114 §4.6#2, §6.2.2#4
 test('a push stream makes a client close with H3_ID_ERROR', () => {
   const peer = new RawPeer('client')
   peer.openUni(PUSH, [0])
   closesWith(peer, 'H3_ID_ERROR')
 })
 
+// spec: RFC 9114 §6.2.2#1
 test('a push stream makes a server close with H3_STREAM_CREATION_ERROR', () => {
   const peer = new RawPeer('server')
   peer.openUni(PUSH, [0])
   closesWith(peer, 'H3_STREAM_CREATION_ERROR')
 })
 
+// spec: RFC 9114 §6.1#3
 test('a request stream opened by a server makes a client close with H3_STREAM_CREATION_ERROR', () => {
   const peer = new RawPeer('client')
   peer.openBidi(frame(0x00, [1]))
   closesWith(peer, 'H3_STREAM_CREATION_ERROR')
 })
 
+// spec: RFC 9204 §2.2.3#1, §4.3.1#2, §4.4.1
 test('bad QPACK instructions close with the QPACK error of their stream', () => {
   const encoder = new RawPeer('server')
   encoder.openUni(ENCODER, [0x3f, 0xe2, 0x1f])
@@ -149,6 +160,7 @@ test('bad QPACK instructions close with the QPACK error of their stream', () => 
 
 // ---- what we send ----
 
+// spec: RFC 9114 §3.2#3, §6.2.1#1, §7.2.4#1, §7.2.4.2#3, §7.2.4.2#4, RFC 9204 §4.2#1
 test('our control stream starts with SETTINGS and holds reserved codepoints; a reserved stream follows', () => {
   const peer = new RawPeer('client', { grease: 5 })
   peer.network.run()
@@ -185,6 +197,7 @@ test('critical streams are opened as far as the peer allows, and a GOAWAY waits 
 
 // ---- GOAWAY ----
 
+// spec: RFC 9114 §5.2#3
 test('requests at and above a GOAWAY of the server fail as not processed; those below go on', () => {
   const peer = new RawPeer('client')
   const log: string[] = []
@@ -217,6 +230,7 @@ test('the largest GOAWAY, 2^62-4, announces the end and fails nothing', () => {
   assert.equal(peer.session.isShuttingDown, true)
 })
 
+// spec: RFC 9114 §4.1.1#4, §5.2#5
 test('a server that shuts down names the next request and rejects it with H3_REQUEST_REJECTED', () => {
   let isDrained = false
   const held: Exchange[] = []
@@ -292,6 +306,7 @@ test('a peer that never reads our decoder stream is cut off, not stored', () => 
   assert.ok(resets > 10_000, `${resets} resets`)
 })
 
+// spec: RFC 9204 §2.2
 test('headers blocked on the encoder stream are delivered when it arrives, in whatever pieces', () => {
   const { peer, log } = readingServer()
   const encoder = peer.openUni(ENCODER)

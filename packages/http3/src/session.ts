@@ -309,6 +309,7 @@ export class Http3Session {
     this.#flushDecoder()
   }
 
+  // RFC 9114 §7.2.4.2#8, §7.2.4.2#9: defaults hold until "a server has provided new settings, clients MUST comply with those values"
   #onSettings(settings: Http3Settings): void {
     this.#peerSettings = settings
     this.#encoder.onPeerSettings({
@@ -403,6 +404,8 @@ export class Http3Session {
     this.#end(new Http3Error('ERR_HTTP3_CONNECTION_CLOSED', message, { by: 'local', h3Code: code }))
   }
 
+  // RFC 9114 §5.4: without a GOAWAY "clients MUST assume that any request that was sent … might have been processed": the
+  // error is another than the ERR_HTTP3_GOING_AWAY of requests that may be sent again
   #onTransportClosed(reason: CloseReason): void {
     if (this.#closeError !== undefined) return
     const by = reason.kind === 'transport' || reason.kind === 'application' ? reason.by : 'local'

@@ -35,6 +35,7 @@ function isHttp2Setting(id: number): boolean {
  * Payload of our SETTINGS frame, with one reserved identifier (§7.2.4.1 wants them exercised) chosen by `grease`, any
  * non-negative integer.
  */
+// RFC 9114 §7.2.4.2#12: "The server MUST include all settings that differ from their default values."
 export function encodeSettings(settings: Http3Settings, grease: number): Uint8Array {
   const pairs: [number, number][] = [
     [SettingId.QpackMaxTableCapacity, settings.qpackMaxTableCapacityBytes],

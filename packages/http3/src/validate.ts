@@ -97,6 +97,7 @@ export function parseResponseHead(lines: HeaderList): ResponseHead {
     status = value
   })
   const { contentLength } = checkFields(headers)
+  // RFC 9114 §4.3.2: "This pseudo-header field MUST be included in all responses; otherwise, the response is malformed"
   if (status === undefined) return malformed('response without :status')
   if (!/^[1-9][0-9]{2}$/.test(status)) malformed(`status ${quote(status)} is not a three-digit code`)
   // RFC 9114 §4.5: HTTP/3 does not support "the 101 (Switching Protocols) informational status code"
@@ -182,6 +183,7 @@ function checkAuthority(authority: string): void {
 const NAME_CHARS = new Uint8Array(256)
 for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") NAME_CHARS[char.charCodeAt(0)] = 1
 
+// RFC 9114 §10.3: "Requests or responses containing invalid field names MUST be treated as malformed"
 function checkName(name: string): void {
   if (name.length === 0) malformed('field with an empty name')
   for (let i = 0; i < name.length; i++) {
@@ -191,6 +193,7 @@ function checkName(name: string): void {
   }
 }
 
+// RFC 9114 §10.3: a message "that contains a character not permitted in a field value MUST be treated as malformed"
 function checkValue(name: string, value: string): void {
   for (let i = 0; i < value.length; i++) {
     const char = value.charCodeAt(i)

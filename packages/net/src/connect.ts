@@ -132,6 +132,7 @@ function attemptOptions(
     context,
     address,
     port,
+    // RFC 9114 §3.2#1, §3.2#2: "clients MUST send the Server Name Indication (SNI; RFC6066) TLS extension"
     serverName: options.serverName ?? host.replace(/%.*$/, ''),
     alpn,
     local: {
@@ -168,6 +169,8 @@ function createContext(options: ConnectOptions): ClientContext {
   return new ClientContext({ trust: trustOf(options), ...(identity === undefined ? {} : { identity }), sessionsMax: 0 })
 }
 
+// RFC 9114 §3.1: "the client MUST verify that the certificate is an acceptable match for the URI's origin server": whoever
+// wants no verification has to say so
 function trustOf({ ca, pinned, rawKeys, insecure = false, host }: ConnectOptions): Trust {
   const chosen: Trust[] = []
   if (ca !== undefined) chosen.push({ kind: 'ca', ca })

@@ -105,6 +105,7 @@ export class QpackDecoder {
       return undefined
     }
     this.#decodingStreamId = streamId
+    // RFC 9204 §2.2: "The decoder MUST emit field lines in the order their representations appear in the encoded field section."
     const lines: HeaderLine[] = []
     let sectionBytes = 0
     while (reader.offset < reader.end) {
@@ -236,6 +237,7 @@ export class QpackDecoder {
 
   /** RFC 9204 §2.2.3: references to evicted entries, or at and above the Required Insert Count, are errors. */
   #checked(reader: QpackReader, index: number, required: number): number {
+    // RFC 9204 §2.2.1#2: a Required Insert Count "smaller than expected … MUST treat this as a connection error of type QPACK_DECOMPRESSION_FAILED"
     if (index >= required) reader.fail(`reference to entry ${index} at or above Required Insert Count ${required}`)
     if (!this.#table.has(index)) reader.fail(`reference to entry ${index}, which is not in the dynamic table`)
     return index

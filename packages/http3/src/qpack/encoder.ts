@@ -86,7 +86,9 @@ export class QpackEncoder {
   /** The peer's SETTINGS arrived. Call once; before it only the static table is used. */
   onPeerSettings(settings: { readonly maxTableCapacityBytes: number; readonly maxBlockedStreams: number }): void {
     this.#maxBlockedStreams = settings.maxBlockedStreams
+    // RFC 9204 §3.2.3#1: "The encoder MUST NOT set a dynamic table capacity that exceeds this maximum"
     const capacity = Math.min(settings.maxTableCapacityBytes, this.#options.maxTableCapacityBytes)
+    // RFC 9204 §3.2.3#3, §3.2.3#4: with a maximum of zero "the encoder MUST NOT insert entries into the dynamic table and MUST NOT send any encoder instructions"
     if (capacity < 64) return
     // MaxEntries of the Required Insert Count follows from the peer's maximum, not from the capacity in use.
     this.#table = new DynamicTable(settings.maxTableCapacityBytes, (index, name, value) => {
@@ -105,6 +107,7 @@ export class QpackEncoder {
     const references: number[] = []
     const mayBlock = this.#mayBlock(streamId)
     const useTable = this.#table.capacityBytes > 0 && this.#sectionCount < this.#options.maxOutstandingSections
+    // RFC 9204 §2.1: "An encoder MUST emit field representations in the order they appear in the input field section."
     for (const line of lines) this.#line(line[0], line[1], base, references, mayBlock, useTable)
     let required = 0
     for (const index of references) if (index >= required) required = index + 1

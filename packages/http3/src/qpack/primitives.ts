@@ -1,5 +1,5 @@
 /** Prefixed integers and string literals of RFC 9204 §4.1, written to a growing buffer and read from fixed ones. */
-import { H3ConnectionError, type H3ErrorName } from '../errors.ts'
+import { H3ConnectionError, type H3ErrorName, H3StreamError } from '../errors.ts'
 import { huffmanDecode, huffmanEncode, huffmanLength } from './huffman.ts'
 
 /** Largest integer accepted. RFC 9204 §4.1.1 asks for 62 bits; nothing here can use 2^53 and more. */
@@ -99,6 +99,12 @@ export class QpackReader {
     throw new H3ConnectionError(this.errorName, reason)
   }
 
+  // RFC 9204 §7.4: "a value larger than it is able to decode … MUST be treated as a stream error of type QPACK_DECOMPRESSION_FAILED if on a request stream or a connection error of the appropriate type if on the encoder or decoder stream"
+  #failTooLarge(reason: string): never {
+    if (this.errorName === 'QPACK_DECOMPRESSION_FAILED') throw new H3StreamError(this.errorName, reason)
+    return this.fail(reason)
+  }
+
   /** Integer in the low `prefixBits` of the octet at the cursor, or INCOMPLETE. */
   integer(prefixBits: number): number {
     if (this.offset >= this.end) return INCOMPLETE
@@ -109,10 +115,10 @@ export class QpackReader {
     for (let octets = 0; ; octets++) {
       if (this.offset >= this.end) return INCOMPLETE
       // Ten octets hold 70 bits: longer encodings only add zeros, and a peer could add them for ever.
-      if (octets >= 10) this.fail('integer is encoded in more than 11 octets')
+      if (octets >= 10) this.#failTooLarge('integer is encoded in more than 11 octets')
       const octet = this.bytes[this.offset++] as number
       value += (octet & 0x7f) * scale
-      if (value > INTEGER_MAX) this.fail('integer of 2^53 or more')
+      if (value > INTEGER_MAX) this.#failTooLarge('integer of 2^53 or more')
       if (octet < 0x80) return value
       scale *= 128
     }

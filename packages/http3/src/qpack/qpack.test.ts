@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { FieldSectionTooLarge, H3ConnectionError } from '../errors.ts'
+import { FieldSectionTooLarge, H3ConnectionError, H3StreamError } from '../errors.ts'
 import type { HeaderList } from '../headers.ts'
 import { QpackDecoder, type QpackDecoderOptions } from './decoder.ts'
 import { QpackEncoder } from './encoder.ts'
@@ -43,6 +43,7 @@ test('the static table has the 99 entries of RFC 9204 Appendix A', () => {
   assert.deepEqual(staticTable[98], ['x-frame-options', 'sameorigin'])
 })
 
+// spec: RFC 9204 §2.2, §2.2.2.1, §3.2#1
 test('the exchanges of RFC 9204 Appendix B decode and are acknowledged byte for byte', () => {
   const decoder = decoderOf()
   assert.deepEqual(decode(decoder, 0, '0000 510b 2f69 6e64 6578 2e68 746d 6c'), [[':path', '/index.html']])
@@ -76,6 +77,7 @@ test('the exchanges of RFC 9204 Appendix B decode and are acknowledged byte for 
   assert.equal(decoder.tableBytes, 215)
 })
 
+// spec: RFC 9204 §4.1.1
 test('integers use the forms of RFC 7541 Appendix C.1', () => {
   const writer = new QpackWriter()
   writer.integer(0, 5, 10)
@@ -94,12 +96,24 @@ test('integers use the forms of RFC 7541 Appendix C.1', () => {
   )
 })
 
+// spec: RFC 9204 §7.4
 test('integers that are too large or encoded for ever are refused', () => {
   for (const text of ['3fffffffffffffffff7f', '3f8080808080808080808080808001']) {
     failsWith('QPACK_ENCODER_STREAM_ERROR', () => decoderOf().onEncoderStream(hex(text)))
   }
 })
 
+// spec: RFC 9204 §7.4
+test('an integer in a field section beyond what we can decode ends its stream only', () => {
+  for (const text of ['0000 ff ffffffffffffffff7f', '0000 ff 8080808080808080808001', '0000 27 ffffffffffffffff7f']) {
+    assert.throws(
+      () => decode(decoderOf(), 0, text),
+      (error) => error instanceof H3StreamError && error.h3Name === 'QPACK_DECOMPRESSION_FAILED',
+    )
+  }
+})
+
+// spec: RFC 9204 §2.2.1#2, §2.2.3#1, §3.1#1, §4.5.1.1, §4.5.1.2
 const sectionErrors = [
   ['an empty section', ''],
   ['no Base', '00'],
@@ -123,6 +137,7 @@ for (const [what, bytes] of sectionErrors) {
   })
 }
 
+// spec: RFC 9204 §3.1#2, §3.2.2#2, §4.3.1#2
 const encoderErrors = [
   ['a capacity above the limit', '3fbe01'],
   ['an entry larger than the capacity', 'c0 01 61'],
@@ -146,12 +161,14 @@ test('an instruction that promises more than the table can hold is refused befor
   failsWith('QPACK_ENCODER_STREAM_ERROR', () => decoderOf().onEncoderStream(hex('3fbd01 c0 7fffff03')))
 })
 
+// spec: RFC 9204 §2.2.3#2
 test('a reference to an evicted entry is QPACK_DECOMPRESSION_FAILED', () => {
   const decoder = decoderOf()
   decoder.onEncoderStream(hex('3fbd01 c00f 7777 772e 6578 616d 706c 652e 636f 6d 20 3fbd01 c00161'))
   failsWith('QPACK_DECOMPRESSION_FAILED', () => decode(decoder, 0, '0300 81'))
 })
 
+// spec: RFC 9204 §2.1.2#2
 test('more blocked streams than promised is QPACK_DECOMPRESSION_FAILED', () => {
   const decoder = decoderOf({ maxBlockedStreams: 2 })
   assert.equal(decode(decoder, 0, '0200 80'), undefined)
@@ -183,6 +200,7 @@ const decoderStreamErrors = [
 ] as const
 
 for (const [what, bytes] of decoderStreamErrors) {
+  // spec: RFC 9204 §4.4.1, §4.4.3
   test(`${what} is QPACK_DECODER_STREAM_ERROR`, () => {
     const encoder = new QpackEncoder({ maxTableCapacityBytes: 4096, maxOutstandingSections: 100 })
     encoder.onPeerSettings({ maxTableCapacityBytes: 4096, maxBlockedStreams: 10 })
@@ -190,6 +208,7 @@ for (const [what, bytes] of decoderStreamErrors) {
   })
 }
 
+// spec: RFC 9204 §4.5.4, §7.1.3#2
 test('secrets are sent as never-indexed literals and enter no table', () => {
   const encoder = new QpackEncoder({ maxTableCapacityBytes: 4096, maxOutstandingSections: 100 })
   encoder.onPeerSettings({ maxTableCapacityBytes: 4096, maxBlockedStreams: 10 })
@@ -227,6 +246,7 @@ test('a second request with the same headers costs a few bytes once the first is
   assert.ok(second.length <= 8, `${second.length} bytes`)
 })
 
+// spec: RFC 9204 §2.1.1, §3.2.2#1
 test('an entry that the peer has not acknowledged is not evicted, referenced or not', () => {
   const encoder = new QpackEncoder({ maxTableCapacityBytes: 220, maxOutstandingSections: 100 })
   encoder.onPeerSettings({ maxTableCapacityBytes: 220, maxBlockedStreams: 0 })
@@ -271,6 +291,7 @@ const section = fc.array(line, { maxLength: 8 })
 /**
  * Sections, encoder stream and decoder stream are three queues; `schedule` says which moves next and by how much.
  */
+// spec: RFC 9204 §2.1, §2.1.2#1, §2.2, §2.2.2.1, §3.2.3#1
 test('headers survive any interleaving and fragmentation of sections, instructions and acknowledgments', () => {
   fc.assert(
     fc.property(

@@ -94,7 +94,7 @@ export class MtuProber {
   }
 
   /** Size of the probe to send now, 0 = none. Asking again before `onProbeSent` gives the same size. */
-  // RFC 8899 §3: only probes exceed the MTU; QUIC acknowledges each packet, so a probe is recognised (§4.1) and its data, padding, needs no retransmission
+  // RFC 8899 §3: only probes exceed the MTU; QUIC acknowledges each packet, so its packet number identifies a probe (RFC 8899 §4.1) and its data, padding, needs no retransmission
   // RFC 8899 §8: one probe at a time, settled by ACK or loss: never two within one RTT, and payload is authenticated by the AEAD
   nextProbe(nowUs: Micros): number {
     if (this.#inFlightBytes !== 0) return 0
