@@ -30,6 +30,7 @@ interface Setup {
 async function setUp(
   t: TestContext,
   options: {
+    before?: string
     extra?: string
     change?: Record<string, number>
     args?: readonly string[]
@@ -40,7 +41,7 @@ async function setUp(
   const services = await startServices(t, directory)
   writeFileSync(
     join(directory, 'router.toml'),
-    routerToml({ ...services.ports, ...options.change }, options.extra ?? ''),
+    `${options.before ?? ''}${routerToml({ ...services.ports, ...options.change }, options.extra ?? '')}`,
   )
   const {
     process: router,
@@ -301,6 +302,29 @@ test('a client that does not trust the certificate says which flag helps', async
     { XDG_CACHE_HOME: join(setup.directory, 'elsewhere') },
   )
   assert.equal(insecure.code, 0, insecure.stderr)
+})
+
+test('with early data allowed a second connection is established with 0-RTT and every answer is right', async (t) => {
+  const setup = await setUp(t, { before: '[router]\nearly_data = true\n' })
+  const { code, report } = await client(t, setup, '--early-data')
+  assert.equal(code, 0, JSON.stringify(report.streams.filter((stream) => !stream.isRight)))
+  assert.equal(report.connection.handshake, '0-RTT')
+  assert.equal(report.connection.resumed, true)
+  const metrics = await stopRouter(setup)
+  assert.deepEqual(
+    metrics.connections.map((connection) => [connection.handshake, connection.resumed, connection.streams]),
+    [
+      ['1-RTT', false, 0],
+      ['0-RTT', true, 9],
+    ],
+  )
+})
+
+test('without it the client falls back to 1-RTT and every answer is right', async (t) => {
+  const setup = await setUp(t)
+  const { code, report } = await client(t, setup, '--early-data')
+  assert.equal(code, 0)
+  assert.equal(report.connection.handshake, '1-RTT')
 })
 
 test('where tcpdump is missing the router says so and names what to use instead', async (t) => {

@@ -32,6 +32,8 @@ export interface ServerListenOptions extends Diagnostics {
   readonly idleTimeoutMs: number
   /** Request streams that one client may have open. */
   readonly maxStreams: number
+  /** Accept 0-RTT of resumed sessions. */
+  readonly earlyData: boolean
   /** Told once about each kind of trouble that does not end serving, e.g. a full disk under the capture. */
   readonly onTrouble: (message: string) => void
 }
@@ -68,6 +70,8 @@ export interface ClientConnectOptions extends Diagnostics {
   /** Skips verification. */
   readonly insecure: boolean
   readonly timeoutMs: number
+  /** Connect once for a session, then connect again and send the requests as 0-RTT. */
+  readonly earlyData: boolean
   readonly onTrouble: (message: string) => void
 }
 
@@ -91,7 +95,8 @@ export interface ClientResponse {
 /** One QUIC connection that carries all of a client's requests. */
 export interface ClientConnection {
   readonly remote: string
-  readonly established: Established
+  /** With 0-RTT requests may be sent before. Rejects when the handshake fails. */
+  readonly established: Promise<Established>
   readonly closed: Promise<CloseReason>
   request(request: ClientRequest): Promise<ClientResponse>
   counters(): ConnectionCounters | undefined

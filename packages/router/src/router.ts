@@ -130,6 +130,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
         ...options.diagnostics,
         idleTimeoutMs: config.router.idle_timeout_ms,
         maxStreams: config.router.max_streams,
+        earlyData: config.router.early_data,
         onTrouble: (message) => log.onTrouble(message),
       },
       serve,

@@ -1,6 +1,14 @@
 /** HTTP/3 over our QUIC as the client's side: one connection that carries all requests. */
-import { Http3Client } from '@quicether/http3'
-import { connect, type Diagnostics, openDiagnostics, type QuicConnection } from '@quicether/net'
+import { Http3Client, h3ErrorCodes } from '@quicether/http3'
+import {
+  ClientContext,
+  type ConnectOptions,
+  connect,
+  type Diagnostics,
+  openDiagnostics,
+  type QuicConnection,
+  type Trust,
+} from '@quicether/net'
 import type { ClientConnect, ClientConnection, ClientConnectOptions, ClientRequest, ClientResponse } from './ports.ts'
 import { countersOf, establishedOf } from './transport-facts.ts'
 import { diagnosticsError } from './transport-server.ts'
@@ -8,9 +16,12 @@ import { codeOf, messageOf, UserError } from './user-error.ts'
 
 /** Closing waits this long for the server to acknowledge. */
 const closeMs = 1_000
+/** A server sends its session tickets when the handshake is confirmed; this is how long they may be late. */
+const ticketMs = 100
 
 /** What helps, by the code of the failure. */
 const remedies: Readonly<Record<string, string>> = {
+  ERR_NOT_LISTENING: 'Start the router, or check --host and --port.',
   ERR_HANDSHAKE_TIMEOUT: 'Check that a router listens there and that no firewall drops UDP.',
   ERR_CONNECTION_REFUSED: 'The server is there but takes no connections now; try again later.',
   ERR_TLS: 'Name the certificate or its authority with --ca, or skip the check with --insecure for a test.',
@@ -22,23 +33,44 @@ const remedies: Readonly<Record<string, string>> = {
 /** Throws `UserError` (`ERR_CONNECT`, `ERR_RESULTS`). */
 export const connectHttp3: ClientConnect = async (options) => {
   const { close: closeDiagnostics, ...hooks } = open(options)
+  let context: ClientContext | undefined
+  const release = async (): Promise<void> => {
+    context?.close()
+    await closeDiagnostics()
+  }
   try {
-    const connection = await connect({
+    const trust: Trust = options.insecure
+      ? { kind: 'insecure' }
+      : { kind: 'ca', ca: [{ pem: options.caPem ?? '', label: 'the trusted certificates' }] }
+    context = new ClientContext({ trust })
+    const target: ConnectOptions = {
       host: options.host,
       port: options.port,
       alpn: ['h3'],
       handshakeTimeoutMs: options.timeoutMs,
+      context,
       ...(options.serverName === undefined ? {} : { serverName: options.serverName }),
-      ...(options.insecure
-        ? { insecure: true }
-        : { ca: [{ pem: options.caPem ?? '', label: 'the trusted certificates' }] }),
       ...hooks,
-    })
-    return new Http3ClientConnection(connection, options, await connection.connected, closeDiagnostics)
+    }
+    if (options.earlyData) await fetchSession(target)
+    const connection = await connect({ ...target, earlyData: options.earlyData })
+    return new Http3ClientConnection(connection, options, release)
   } catch (error) {
-    await closeDiagnostics()
+    await release()
     throw connectError(error, options)
   }
+}
+
+/** A connection that only brings home what 0-RTT needs. */
+async function fetchSession(target: ConnectOptions): Promise<void> {
+  const connection = await connect(target)
+  const { promise: confirmed, resolve } = Promise.withResolvers<void>()
+  connection.onEvent = (event) => {
+    if (event.kind === 'confirmed' || event.kind === 'closed') resolve()
+  }
+  await confirmed
+  await new Promise((done) => setTimeout(done, ticketMs))
+  await connection.close(h3ErrorCodes.H3_NO_ERROR, '')
 }
 
 /** Made by `connectHttp3`. */
@@ -49,22 +81,19 @@ class Http3ClientConnection implements ClientConnection {
   readonly #connection: QuicConnection
   readonly #client: Http3Client
   readonly #authority: string
-  readonly #closeDiagnostics: () => Promise<void>
+  readonly #release: () => Promise<void>
 
-  constructor(
-    connection: QuicConnection,
-    options: ClientConnectOptions,
-    handshake: Parameters<typeof establishedOf>[0],
-    closeDiagnostics: () => Promise<void>,
-  ) {
+  constructor(connection: QuicConnection, options: ClientConnectOptions, release: () => Promise<void>) {
     const host = options.serverName ?? options.host
     this.remote = connection.remote
-    this.established = establishedOf(handshake)
+    this.established = connection.connected.then(establishedOf)
+    // A connection that fails is reported by the requests on it.
+    this.established.catch(() => {})
     this.closed = connection.closed
     this.#connection = connection
     this.#client = new Http3Client(connection)
     this.#authority = `${host.includes(':') ? `[${host}]` : host}:${options.port}`
-    this.#closeDiagnostics = closeDiagnostics
+    this.#release = release
   }
 
   async request(request: ClientRequest): Promise<ClientResponse> {
@@ -90,7 +119,7 @@ class Http3ClientConnection implements ClientConnection {
     const timer = setTimeout(resolve, closeMs)
     await Promise.race([this.#client.close(), promise])
     clearTimeout(timer)
-    await this.#closeDiagnostics()
+    await this.#release()
   }
 }
 

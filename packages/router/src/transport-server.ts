@@ -9,6 +9,8 @@ import { codeOf, messageOf, UserError } from './user-error.ts'
 
 /** After the last response a client gets this long to close by itself. */
 const closeGraceMs = 200
+/** RFC 9110 §9.2.1 */
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Throws `UserError` (`ERR_PORT_IN_USE`, `ERR_LISTEN`, `ERR_CERTIFICATE`, `ERR_RESULTS`). */
 export const listenHttp3: ServerListen = async (options, onConnection) => {
@@ -41,6 +43,7 @@ async function serve(
         },
       ],
       alpn: ['h3'],
+      earlyData: options.earlyData,
       config: { idleTimeoutUs: options.idleTimeoutMs * 1000, maxStreamsBidi: options.maxStreams },
       ...hooks,
     },
@@ -75,8 +78,14 @@ function serveConnection(
   const authority = `${options.host}:${options.port}`
   return serveHttp3(
     connection,
-    async (request, response) =>
-      await handler(toExchangeRequest(request, authority), toExchangeResponse(request, response)),
+    async (request, response) => {
+      const isEarly = connection.handshake === undefined
+      // RFC 8470 §3: "The server can choose to defer processing until after the handshake completes", which rules out a
+      // replay; requests that change nothing need not wait.
+      if (isEarly && !safeMethods.has(request.method)) await connection.connected
+      const isReplayable = isEarly && connection.handshake === undefined
+      await handler(toExchangeRequest(request, authority, isReplayable), toExchangeResponse(request, response))
+    },
     { closeGraceMs },
   )
 }

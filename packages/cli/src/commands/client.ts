@@ -21,6 +21,7 @@ interface ClientFlags {
   readonly repeat: number
   readonly fps: number
   readonly timeout: number
+  readonly earlyData?: boolean
   readonly keylog?: string
   readonly qlog?: string
   readonly capture?: string
@@ -47,6 +48,7 @@ export function addClientCommand(program: Command): void {
     .option('--repeat <rounds>', 'rounds over the same connection', wholeNumber(1, 100_000), 1)
     .option('--fps <rate>', 'frame rate of the videos, 0 = as fast as possible', wholeNumber(0, 1_000), 60)
     .option('--timeout <ms>', 'give up connecting after this time', wholeNumber(10, 600_000), 5_000)
+    .option('--early-data', 'connect twice and send the requests of the second connection as 0-RTT')
     .option('--keylog <file>', 'append TLS secrets for Wireshark (default: $SSLKEYLOGFILE)')
     .option('--qlog <directory>', 'write a qlog file')
     .option('--capture <file>', 'write a pcapng capture with the secrets inside')
@@ -73,6 +75,7 @@ async function runClientCommand(flags: ClientFlags): Promise<void> {
     caPem: authorities(flags),
     insecure: flags.insecure === true,
     timeoutMs: flags.timeout,
+    earlyData: flags.earlyData === true,
     keylogFile: flags.keylog ?? environmentKeylog(),
     qlogDirectory: flags.qlog,
     captureFile: flags.capture,

@@ -2,7 +2,7 @@
 import type { StreamStats } from '@quicether/transport'
 import { type ConnectionCounters, describeClose } from '../metrics/connection-metrics.ts'
 import { round } from '../metrics/distribution.ts'
-import type { ClientConnection } from '../ports.ts'
+import type { ClientConnection, Established } from '../ports.ts'
 import { messageOf } from '../user-error.ts'
 import { type ClientTask, type PlanOptions, planRound } from './plan.ts'
 
@@ -83,7 +83,8 @@ export async function runClient(connection: ClientConnection, options: ClientRun
     }
     await Promise.all(Array.from({ length: Math.min(options.concurrency, queue.length) }, worker))
   }
-  return summarise(connection, streams, gauge.max, performance.now() - startMs)
+  const established = await connection.established
+  return summarise(connection, established, streams, gauge.max, performance.now() - startMs)
 }
 
 async function runTask(
@@ -197,6 +198,7 @@ const noCounters: ConnectionCounters = {
 
 function summarise(
   connection: ClientConnection,
+  established: Established,
   streams: readonly ClientStream[],
   max: number,
   durationMs: number,
@@ -206,9 +208,9 @@ function summarise(
   return {
     connection: {
       remote: connection.remote,
-      handshake: connection.established.earlyData ? '0-RTT' : '1-RTT',
-      resumed: connection.established.resumed,
-      establishmentMs: round(connection.established.establishmentMs),
+      handshake: established.earlyData ? '0-RTT' : '1-RTT',
+      resumed: established.resumed,
+      establishmentMs: round(established.establishmentMs),
       smoothedRttMs: smoothedRttUs === undefined ? null : round(smoothedRttUs / 1000),
       ...counters,
     },

@@ -70,6 +70,8 @@ const router = v.strictObject({
   certificate: v.optional(text('a file name in quotes, e.g. "cert.pem"')),
   private_key: v.optional(text('a file name in quotes, e.g. "key.pem"')),
   idle_timeout_ms: v.optional(whole(100, 3_600_000, 'milliseconds'), 5_000),
+  /** Accept 0-RTT: safe requests reach their service before the handshake is complete, marked `early-data: 1`. */
+  early_data: v.optional(v.boolean('true or false'), false),
   /** Request streams that one client may have open at once. */
   max_streams: v.optional(whole(1, 65_536, 'streams'), 256),
 })

@@ -48,7 +48,7 @@ export class MemoryTransport {
     let nextStream = 0
     return {
       remote: 'memory',
-      established,
+      established: Promise.resolve(established),
       closed: closed.promise,
       request: (request) => exchange(handler, request, nextStream++ * 4),
       counters: () => counters,
