@@ -24,6 +24,8 @@ export class PacketSpace {
   ect1Reported = 0
   ceReported = 0
   isDiscarded = false
+  /** Next packet number to leave out on purpose, -1 = not chosen yet (RFC 9000 §21.4). */
+  skipAt = -1
   /** Lowest number that may still be in flight; a hint that spares rescanning. */
   scanFrom = 0
   /** When acknowledgments of lost packets are looked for again. */
