@@ -117,6 +117,11 @@ export class Endpoint {
     return this.#connections.size
   }
 
+  /** Connection IDs, first CIDs of clients and reset tokens that lead to a connection; 0 when none is left. */
+  get routeCount(): number {
+    return this.#routes.size + this.#initialRoutes.size + this.#resetTokens.size
+  }
+
   get stats(): {
     readonly retries: number
     readonly versionNegotiations: number
