@@ -113,11 +113,12 @@ test('an Initial flood from ever new addresses leaves bounded state, and honest 
   const forge = new InitialForge(11)
   const before = liveBytes()
   let most = 0
-  flood(scene, 20_000, 20, (i) => {
+  flood(scene, 6_000, 20, (i) => {
     scene.arena.send(forge.make(cid(i)), bogusAddress(i), VICTIM)
     most = Math.max(most, scene.victim.connections.size)
   })
   assert.ok(most <= 2_000, `${most} connections at once`)
+  assert.ok(scene.victim.endpoint.stats.retries > 1_000, 'under load clients are asked to come back with a token')
   assert.ok(liveBytes() - before < 256 * MIB, `grew by ${liveBytes() - before} bytes`)
   assertHonestWorks(scene)
   const { peer } = attack(scene, '10.0.0.77:7777')
@@ -127,7 +128,7 @@ test('an Initial flood from ever new addresses leaves bounded state, and honest 
   assert.ok(liveBytes() - before < 32 * MIB, `still ${liveBytes() - before} bytes a minute later`)
 })
 
-test('a hundred thousand random datagrams are dropped without an answer larger than they are', {
+test('thirty thousand random datagrams are dropped without an answer larger than they are', {
   timeout: 60_000,
 }, () => {
   const scene = createScene()
@@ -139,7 +140,7 @@ test('a hundred thousand random datagrams are dropped without an answer larger t
   }
   const garbage = new Uint8Array(1_300)
   const from = bogusAddress(1)
-  flood(scene, 100_000, 200, () => {
+  flood(scene, 30_000, 200, () => {
     const length = 1 + (next() % 1_299)
     for (let k = 0; k < 40; k++) garbage[k] = next()
     scene.arena.send(garbage.subarray(0, length), from, VICTIM)

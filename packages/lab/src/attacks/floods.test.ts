@@ -25,7 +25,7 @@ for (const [name, add] of cases)
     const { peer, connection } = attack(scene)
     const before = liveBytes()
     const [sent, received] = [peer.bytesSent, peer.bytesReceived]
-    flood(scene, 1_000, 10, () => {
+    flood(scene, 400, 10, () => {
       const frames = new Frames()
       while (frames.length < 1_150) add(frames)
       peer.send(frames)
