@@ -100,3 +100,29 @@ test('mistakes in a scenario are named', () => {
   assert.throws(() => world({ seed: 1, links: {} }), /at least one link/)
   assert.throws(() => world({ seed: 1, links: { x: { nat: 'symmetric', isIpv6: true } } }), /IPv4 only/)
 })
+
+test('a thousand NAT rebindings and moves between links leak nothing, and the connection goes on', () => {
+  const lab = world({
+    seed: 9,
+    links: {
+      wifi: { rateBitsPerSecond: 50e6, delayUs: milliseconds(5), nat: 'restricted' },
+      lte: { rateBitsPerSecond: 50e6, delayUs: milliseconds(20), nat: 'symmetric' },
+    },
+  })
+  lab.until(() => lab.client.app.isConfirmed, { withinUs: seconds(5) })
+  let routesMax = 0
+  for (let i = 0; i < 1_000; i++) {
+    if (i % 2 === 0) lab.nat(i % 4 === 0 ? 'wifi' : 'lte').rebind()
+    else lab.migrate(i % 4 === 1 ? 'lte' : 'wifi')
+    const exchange = lab.client.exchange(2_000)
+    lab.until(exchange.finished, { withinUs: seconds(30), what: `exchange ${i}` })
+    lab.run(milliseconds(200))
+    routesMax = Math.max(routesMax, lab.server.endpoint.routeCount, lab.client.party.endpoint.routeCount)
+  }
+  assert.ok(lab.client.stats.migrations >= 490, `${lab.client.stats.migrations} migrations`)
+  assert.ok((lab.accepted[0]?.connection.stats().rebindings ?? 0) >= 900)
+  assert.ok(routesMax <= 40, `${routesMax} routes`)
+  lab.client.app.connection.close(0, '')
+  lab.run(seconds(5))
+  assert.deepEqual([lab.server.endpoint.routeCount, lab.client.party.endpoint.routeCount], [0, 0])
+})

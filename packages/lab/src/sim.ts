@@ -374,6 +374,9 @@ class Simulation {
       const { fake } = party.crypto
       if (party.endpoint.connectionCount !== 0)
         throw new SafetyError(`${party.host.name}: the endpoint still holds connections`)
+      const { routeCount } = party.endpoint
+      if (routeCount !== 0)
+        throw new SafetyError(`${party.host.name}: ${routeCount} connection IDs or reset tokens of nobody`)
       if (party.endpoint.pollTimeout() !== Infinity)
         throw new SafetyError(`${party.host.name}: a timer outlived all connections`)
       if (fake !== undefined && (fake.openKeys() !== 0 || fake.openSpaces() !== 0)) {
@@ -442,6 +445,11 @@ function figures(connection: Connection): string {
 
 /** Figures that must never be, whatever happened on the wire. */
 function inspectConnection(connection: Connection): void {
+  const { credit } = connection.core.streams
+  if (credit.available < 0) throw new SafetyError(`${credit.used} bytes of stream data sent, ${credit.limit} allowed`)
+  if (connection.path.amplificationCredit < 0) {
+    throw new SafetyError(`amplification credit of ${connection.path.amplificationCredit} bytes`)
+  }
   for (const path of connection.paths()) {
     if (!(path.inFlightBytes >= 0)) throw new SafetyError(`path ${path.id}: ${path.inFlightBytes} bytes in flight`)
     if (!(path.windowBytes >= 2_400))
