@@ -3,6 +3,7 @@ import type { StreamStats } from '@quicether/transport'
 import { type ConnectionCounters, describeClose } from '../metrics/connection-metrics.ts'
 import { round } from '../metrics/distribution.ts'
 import type { ClientConnection, Established } from '../ports.ts'
+import { printable } from '../printable.ts'
 import { messageOf } from '../user-error.ts'
 import { type ClientTask, type PlanOptions, planRound } from './plan.ts'
 
@@ -87,6 +88,9 @@ export async function runClient(connection: ClientConnection, options: ClientRun
   return summarise(connection, established, streams, gauge.max, performance.now() - startMs)
 }
 
+/** Answers of a server end up on the terminal. */
+const noteCharactersMax = 200
+
 async function runTask(
   connection: ClientConnection,
   task: ClientTask,
@@ -100,10 +104,10 @@ async function runTask(
   try {
     const verdict = await perform(connection, task, seen, startMs)
     isRight = verdict.isRight
-    note = verdict.isRight ? verdict.note : `wrong answer: ${verdict.note}`
+    note = printable(verdict.isRight ? verdict.note : `wrong answer: ${verdict.note}`, noteCharactersMax)
     if (verdict.jitterMs !== undefined) seen.jitterMs = verdict.jitterMs
   } catch (error) {
-    note = messageOf(error)
+    note = printable(messageOf(error), noteCharactersMax)
   }
   const durationMs = performance.now() - startMs
   const stats = seen.readStats?.()

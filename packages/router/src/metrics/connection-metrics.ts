@@ -1,5 +1,6 @@
 /** What is measured on one QUIC connection. */
 import type { CloseReason } from '@quicether/transport'
+import { printable } from '../printable.ts'
 import { Distribution, round } from './distribution.ts'
 import type { ConnectionDocument } from './document.ts'
 
@@ -127,8 +128,16 @@ export class ConnectionMetrics {
   }
 }
 
+/** The peer chooses the reason it gives. */
+const textCharactersMax = 300
+
 /** A close reason in one line, and whether it is an error or an ordinary end. */
 export function describeClose(reason: CloseReason): { readonly text: string; readonly isError: boolean } {
+  const { text, isError } = describe(reason)
+  return { text: printable(text, textCharactersMax), isError }
+}
+
+function describe(reason: CloseReason): { readonly text: string; readonly isError: boolean } {
   switch (reason.kind) {
     case 'transport':
       return { text: `${reason.name} by ${reason.by}: ${reason.reason}`, isError: reason.code !== 0 }

@@ -1,5 +1,7 @@
 /** Errors by kind: exact counts, and a bounded number of examples. */
 
+import { printable } from '../printable.ts'
+
 /** Where an error arose: in the QUIC connection, in one stream, or in the service behind the router. */
 export type ErrorScope = 'connection' | 'stream' | 'backend'
 
@@ -24,7 +26,7 @@ export class ErrorLog {
 
   add(scope: ErrorScope, kind: string, message: string): void {
     const at = new Date().toISOString()
-    const lastMessage = message.slice(0, messageCharactersMax)
+    const lastMessage = printable(message, messageCharactersMax)
     let key = `${scope} ${kind}`
     if (!this.#entries.has(key) && this.#entries.size >= kindsMax) key = `${scope} other`
     const entry = this.#entries.get(key)

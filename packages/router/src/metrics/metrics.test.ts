@@ -169,6 +169,13 @@ test('latencies separate the share of the service from the share of protocol and
   assert.equal(document.jitterMs, null)
 })
 
+test('what a peer says cannot steer a terminal or fill the memory', () => {
+  const reason = `\u001b[2J\n\u202e${'x'.repeat(5_000)}`
+  const { text } = describeClose({ kind: 'application', by: 'peer', code: 1, reason })
+  assert.match(text, /: \?\[2J\?\?x+…$/u)
+  assert.equal(text.length, 300)
+})
+
 test('an ordinary end of a connection is not an error and a refused one is', () => {
   assert.deepEqual(describeClose({ kind: 'idle', afterUs: 5_000_000 }), { text: 'idle for 5000 ms', isError: false })
   assert.equal(describeClose({ kind: 'application', by: 'peer', code: 0x100, reason: '' }).isError, false)

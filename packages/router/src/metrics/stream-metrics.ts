@@ -1,6 +1,7 @@
 /** What is measured on one request stream from its first byte to its last acknowledgement. */
 import type { StreamStats } from '@quicether/transport'
 import type { ServiceKind } from '../config/schema.ts'
+import { printable } from '../printable.ts'
 import { round } from './distribution.ts'
 import type { StreamDocument } from './document.ts'
 import { JitterEstimator } from './jitter.ts'
@@ -32,6 +33,8 @@ const noStats: StreamStats = {
 }
 
 const pathCharactersMax = 200
+const methodCharactersMax = 32
+const errorCharactersMax = 300
 
 /**
  * Marks are set in the order of the exchange; all times are monotonic milliseconds given by the caller.
@@ -60,7 +63,11 @@ export class StreamMetrics {
   #error: string | undefined
 
   constructor(info: StreamInfo, readStats: () => StreamStats | undefined) {
-    this.info = { ...info, path: info.path.slice(0, pathCharactersMax) }
+    this.info = {
+      ...info,
+      method: printable(info.method, methodCharactersMax),
+      path: printable(info.path, pathCharactersMax),
+    }
     this.#throughput = new ThroughputSampler(info.openedAtMs)
     this.#jitter = info.kind === 'video' ? new JitterEstimator() : undefined
     this.#readStats = readStats
@@ -109,7 +116,7 @@ export class StreamMetrics {
     if (this.#outcome !== undefined) return
     this.#refreshStats()
     this.#outcome = outcome
-    this.#error = error
+    this.#error = error === undefined ? undefined : printable(error, errorCharactersMax)
     this.#endedMs = nowMs
   }
 
