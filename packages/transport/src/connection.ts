@@ -94,7 +94,9 @@ export class Connection implements StreamTransport {
     core.paths = new PathManager(
       {
         isServer: core.isServer,
-        maxAckDelayUs: config.maxAckDelayUs,
+        get maxAckDelayUs() {
+          return core.maxAckDelayUs
+        },
         isHandshakeConfirmed: () => core.handshakeConfirmed,
         isMigrationForbidden: () => core.peerParameters?.disableActiveMigration === true,
         onPathEvent: (change, path) =>
@@ -369,7 +371,7 @@ export class Connection implements StreamTransport {
   onGeneration(generation: number): void {
     const { core } = this
     try {
-      if (core.keys.onOpened(generation, this.path.ptoUs(core.maxAckDelayUs), this.#nowUs)) {
+      if (core.keys.onOpened(generation, core.paths.largestPtoUs(), this.#nowUs)) {
         this.#transmitter.onKeysRotated(this.#nowUs, 'remote')
       }
     } catch (error) {
@@ -411,23 +413,27 @@ export class Connection implements StreamTransport {
   nextTimeoutUs(nowUs: Micros): Micros {
     const { core } = this
     if (core.state >= LifeState.Closing) return core.state === LifeState.Drained ? NEVER : this.#closeAtUs
-    const { path } = this
     let next = Math.min(
       this.#handshakeDeadlineUs,
       this.#idleAtUs(),
       core.keys.previousDropAtUs,
       core.paths.nextTimeoutUs(),
     )
-    next = Math.min(next, path.recovery.deadlineUs(path.isAmplificationBlocked()))
-    if (!path.isAmplificationBlocked()) {
-      for (const space of path.recovery.spaces) if (space.sent.canProbe()) next = Math.min(next, space.ack.dueAtUs)
-      if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
-    }
-    if (core.handshakeConfirmed) next = Math.min(next, path.mtu.pollTimeout())
+    for (const path of core.paths.paths) next = Math.min(next, this.#pathTimeoutUs(path, nowUs))
     if (core.config.keepAliveUs > 0 && core.state === LifeState.Established) {
       next = Math.min(next, Math.max(core.lastActivityUs, this.#keptAliveAtUs) + core.config.keepAliveUs)
     }
     return next
+  }
+
+  #pathTimeoutUs(path: Path, nowUs: Micros): Micros {
+    const isBlocked = path.isAmplificationBlocked()
+    let next = path.recovery.deadlineUs(isBlocked)
+    if (!isBlocked) {
+      for (const space of path.recovery.spaces) if (space.sent.canProbe()) next = Math.min(next, space.ack.dueAtUs)
+      if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
+    }
+    return this.core.handshakeConfirmed ? Math.min(next, path.mtu.pollTimeout()) : next
   }
 
   // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value … is computed as the minimum of the two"
@@ -435,7 +441,7 @@ export class Connection implements StreamTransport {
     const { core } = this
     if (core.idleTimeoutUs === 0) return NEVER
     // RFC 9000 §10.1: "endpoints MUST increase the idle timeout period to be at least three times the current Probe Timeout (PTO)"
-    return core.lastActivityUs + Math.max(core.idleTimeoutUs, 3 * this.path.ptoUs(core.maxAckDelayUs))
+    return core.lastActivityUs + Math.max(core.idleTimeoutUs, 3 * core.paths.largestPtoUs())
   }
 
   handleTimeout(nowUs: Micros): void {
@@ -450,11 +456,9 @@ export class Connection implements StreamTransport {
       return this.#endSilently({ kind: 'idle', afterUs: core.config.handshakeTimeoutUs }, nowUs)
     }
     try {
-      const { path } = this
-      if (path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) this.#onPto(path, nowUs)
+      for (const path of core.paths.paths) this.#onPathTimeout(path, nowUs)
       core.paths.onTimeout(nowUs)
       core.keys.onTimeout(nowUs)
-      path.mtu.onTimeout(nowUs)
       const { keepAliveUs } = core.config
       if (keepAliveUs > 0 && nowUs >= Math.max(core.lastActivityUs, this.#keptAliveAtUs) + keepAliveUs) {
         core.pingPending = true
@@ -466,7 +470,9 @@ export class Connection implements StreamTransport {
     }
   }
 
-  #onPto(path: Path, nowUs: Micros): void {
+  #onPathTimeout(path: Path, nowUs: Micros): void {
+    path.mtu.onTimeout(nowUs)
+    if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
     path.ecn.onPtoExpired(path.recovery.ptoCount)
     if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
   }
@@ -507,7 +513,7 @@ export class Connection implements StreamTransport {
     core.closeReason = reason
     this.#closePending = true
     // RFC 9000 §10.2: "These states SHOULD persist for at least three times the current PTO interval"
-    this.#closeAtUs = nowUs + 3 * this.path.ptoUs(core.maxAckDelayUs)
+    this.#closeAtUs = nowUs + 3 * core.paths.largestPtoUs()
     this.#announceEnd(reason, nowUs)
   }
 
@@ -520,7 +526,7 @@ export class Connection implements StreamTransport {
     this.#closePending = false
     if (wasClosing) return
     core.closeReason = reason
-    this.#closeAtUs = nowUs + 3 * this.path.ptoUs(core.maxAckDelayUs)
+    this.#closeAtUs = nowUs + 3 * core.paths.largestPtoUs()
     this.#announceEnd(reason, nowUs)
   }
 

@@ -9,10 +9,10 @@ import type { ConnectionEvent } from '../events.ts'
 import type { ConnectionObserver } from '../observe.ts'
 import { type PreferredEndpoint, localParameters } from '../parameters.ts'
 import type { CryptoPort, RandomSource, TlsClientContext, TlsServerContext } from '../ports/crypto.ts'
-import { DESCRIPTOR_WORDS, Level, OpenIn, OpenOut } from '../ports/crypto.ts'
 import { type DatagramBatch, type Micros, NEVER, type PathTuple, type TransmitBatch } from '../ports/datagrams.ts'
 import { type AcceptOptions, Acceptor, acceptDefaults } from './acceptor.ts'
 import { DeadlineHeap } from './deadline-heap.ts'
+import { OneRttIntake } from './one-rtt-intake.ts'
 import { handleDatagram, openOne, opened } from './packet-intake.ts'
 import { StatelessAnswers } from './stateless.ts'
 import { TokenMint } from './tokens.ts'
@@ -63,8 +63,6 @@ export type EndpointEvent =
   | { readonly kind: 'connection'; readonly connection: Connection; readonly event: ConnectionEvent }
   | { readonly kind: 'drained'; readonly connection: Connection }
 
-const BATCH_MAX = 256
-
 /**
  * Contract: calls never re-enter. After any push (`handleDatagrams`, `handleTimeout`, `connect`) or call on a
  * connection, drain `pollTransmit` until false and `pollEvent` until undefined, then re-arm a timer at `pollTimeout()`.
@@ -93,12 +91,7 @@ export class Endpoint {
   readonly #header: HeaderView = new HeaderView()
   readonly #clientOptions: WeakMap<Connection, ConnectOptions> = new WeakMap()
   #handshakes = 0
-  // 1-RTT packets of the batch, opened together.
-  readonly #descriptors: Int32Array = new Int32Array(BATCH_MAX * DESCRIPTOR_WORDS)
-  readonly #pendingConnections: Connection[] = new Array<Connection>(BATCH_MAX)
-  readonly #pendingIndexes: Int32Array = new Int32Array(BATCH_MAX)
-  readonly #pendingSequences: Int32Array = new Int32Array(BATCH_MAX)
-  #pendingCount = 0
+  readonly #intake: OneRttIntake = new OneRttIntake()
   #isDriving = false
 
   constructor(options: EndpointOptions) {
@@ -176,7 +169,7 @@ export class Endpoint {
       if (!this.#stage(batch, i)) {
         this.#openStaged(batch, nowUs)
         this.#handleSlow(batch, i, nowUs)
-      } else if (this.#pendingCount === BATCH_MAX) this.#openStaged(batch, nowUs)
+      } else if (this.#intake.isFull) this.#openStaged(batch, nowUs)
     }
     this.#openStaged(batch, nowUs)
     this.#isDriving = false
@@ -189,72 +182,48 @@ export class Endpoint {
     const { bytes } = batch
     if (length < 1 + LOCAL_CID_LENGTH + 20 || ((bytes[offset] as number) & 0x80) !== 0) return false
     const target = this.#routes.get(bytes, offset + 1)
-    if (target === undefined) return false
-    const connection = target.owner
-    if (!connection.canOpenOneRtt) return false
-    const n = this.#pendingCount
-    const at = n * DESCRIPTOR_WORDS
-    const words = this.#descriptors
-    words[at + OpenIn.Offset] = offset
-    words[at + OpenIn.Length] = length
-    words[at + OpenIn.PnOffset] = 1 + LOCAL_CID_LENGTH
-    words[at + OpenIn.KeyId] = connection.core.keys.rx(Level.OneRtt)
-    words[at + OpenIn.PathId] = 0
-    words[at + OpenIn.Space] = connection.path.space.handle
-    this.#pendingConnections[n] = connection
-    this.#pendingIndexes[n] = index
-    this.#pendingSequences[n] = target.sequence
-    this.#pendingCount = n + 1
-    return true
+    if (target === undefined || !target.owner.canOpenOneRtt) return false
+    return this.#intake.stage(target, offset, length, index)
   }
 
   #openStaged(batch: DatagramBatch, nowUs: Micros): void {
-    const count = this.#pendingCount
-    if (count === 0) return
-    this.#pendingCount = 0
-    this.crypto.open(batch.bytes, this.#descriptors, count)
+    if (this.#intake.count === 0) return
+    const count = this.#intake.open(this.crypto, batch.bytes)
     for (let n = 0; n < count; n++) this.#deliverStaged(batch, n, nowUs)
   }
 
   #deliverStaged(batch: DatagramBatch, n: number, nowUs: Micros): void {
-    const connection = this.#pendingConnections[n] as Connection
-    const index = this.#pendingIndexes[n] as number
-    const words = this.#descriptors
-    const at = n * DESCRIPTOR_WORDS
-    const payloadLength = words[at + OpenOut.PayloadLength] as number
+    const intake = this.#intake
+    const connection = intake.connection(n)
+    const path = intake.path(n)
+    const index = intake.index(n)
+    const payloadLength = intake.payloadLength(n)
     const length = batch.lengths[index] as number
     const tuple = batch.tuples[index] as PathTuple
     const { core } = connection
     this.#markReady(connection)
     if (core.state >= LifeState.Closing) {
-      if (core.state === LifeState.Closing) this.#whileClosing(connection, payloadLength, n, batch, nowUs)
+      if (core.state === LifeState.Closing) this.#whileClosing(connection, n, batch, nowUs)
       return
     }
     connection.setNow(nowUs)
     core.counters.bytesReceived += length
     if (payloadLength < 0) return this.#onUnreadable(connection, batch, index, nowUs)
-    if (!core.paths.admit(connection.path, tuple, length)) {
+    if (!core.paths.admit(path, tuple, length)) {
       core.counters.packetsDropped++
       core.observer?.packetDropped('unknown_tuple', length, nowUs)
       return
     }
-    const payload = words[at + OpenOut.PayloadOffset] as number
-    opened.level = Level.OneRtt
-    opened.packetNumber =
-      ((words[at + OpenOut.PnLow] as number) >>> 0) + (words[at + OpenOut.PnHigh] as number) * 2 ** 32
-    opened.firstByte = words[at + OpenOut.FirstByte] as number
-    opened.length = length
-    opened.ecn = batch.ecns[index] as number
-    opened.localSequence = this.#pendingSequences[n] as number
-    connection.onGeneration(words[at + OpenOut.Generation] as number)
-    connection.receiver.onPacket(opened, connection.path, tuple, batch.bytes, payload, payload + payloadLength, nowUs)
+    const payload = intake.payloadOffset(n)
+    intake.describe(n, opened, length, batch.ecns[index] as number)
+    connection.onGeneration(intake.generation(n))
+    connection.receiver.onPacket(opened, path, tuple, batch.bytes, payload, payload + payloadLength, nowUs)
   }
 
   /** In the closing state a CONNECTION_CLOSE of the peer still counts; everything else is answered now and then. */
-  #whileClosing(connection: Connection, payloadLength: number, n: number, batch: DatagramBatch, nowUs: Micros): void {
-    const payload = this.#descriptors[n * DESCRIPTOR_WORDS + OpenOut.PayloadOffset] as number
+  #whileClosing(connection: Connection, n: number, batch: DatagramBatch, nowUs: Micros): void {
     // RFC 9000 §10.2.1: a closing endpoint that receives CONNECTION_CLOSE may enter the draining state
-    const type = payloadLength > 0 ? batch.bytes[payload] : 0
+    const type = this.#intake.payloadLength(n) > 0 ? batch.bytes[this.#intake.payloadOffset(n)] : 0
     if (type === 0x1c || type === 0x1d) connection.onStatelessReset(nowUs)
     else connection.onPacketWhileClosing()
   }

@@ -5,6 +5,7 @@ import type { Connection } from '../connection.ts'
 import { LifeState } from '../core.ts'
 import { DESCRIPTOR_WORDS, type KeyPair, Level, NO_KEY, OpenIn, OpenOut } from '../ports/crypto.ts'
 import type { Micros, PathTuple } from '../ports/datagrams.ts'
+import { type OpenedPacket, createOpenedPacket, packetNumberOf } from './opened-packet.ts'
 
 /** Datagrams kept per connection until their keys arrive (RFC 9001 §5.7). */
 const EARLY_DATAGRAMS_MAX = 8
@@ -20,7 +21,7 @@ const descriptor = new Int32Array(DESCRIPTOR_WORDS)
 const view = new HeaderView()
 
 /** A packet as the receiver wants it; reused. */
-export const opened = { level: 0 as Level, packetNumber: 0, firstByte: 0, length: 0, ecn: 0, localSequence: 0 }
+export const opened: OpenedPacket = createOpenedPacket()
 
 /** Opens one packet in place. Returns the payload length or a negative failure; offsets are left in `descriptor`. */
 export function openOne(
@@ -39,11 +40,6 @@ export function openOne(
   descriptor[OpenIn.Space] = space
   connection.core.crypto.open(bytes, descriptor, 1)
   return descriptor[OpenOut.PayloadLength] as number
-}
-
-/** Results of the last `openOne`. */
-export function openedPacketNumber(): number {
-  return ((descriptor[OpenOut.PnLow] as number) >>> 0) + (descriptor[OpenOut.PnHigh] as number) * 2 ** 32
 }
 
 /** Processes all packets of a datagram that belong to `connection`, from `offset` on. */
@@ -169,7 +165,7 @@ export function deliver(
   const { core, flow } = connection
   const payload = descriptor[OpenOut.PayloadOffset] as number
   opened.level = level
-  opened.packetNumber = openedPacketNumber()
+  opened.packetNumber = packetNumberOf(descriptor, 0)
   opened.firstByte = descriptor[OpenOut.FirstByte] as number
   opened.length = view.packetLength
   opened.ecn = ecn

@@ -40,6 +40,13 @@ export class PathManager {
     return this.paths[0]?.id === pathId ? this.paths[0] : this.paths.find((path) => path.id === pathId)
   }
 
+  /** Largest PTO of all paths: closing, draining and key updates wait for the slowest (RFC 10069 §2.5, §2.6). */
+  largestPtoUs(): Micros {
+    let largest = 0
+    for (const path of this.paths) largest = Math.max(largest, path.ptoUs(this.#host.maxAckDelayUs))
+    return largest
+  }
+
   /** Whether a datagram for `path` from `tuple` may be looked at, and where its bytes count. */
   admit(path: Path, tuple: PathTuple, bytes: number): boolean {
     if (sameTuple(path.tuple, tuple)) {

@@ -152,10 +152,12 @@ export class Receiver implements FrameSink {
     const delayUs = this.#level === Level.OneRtt ? ack.delay * 2 ** exponent : 0
     const largestBefore = space.largestAcked
     path.newlyAckedEct0 = 0
+    // Asked for now: once everything up to it is acknowledged, the packet is forgotten.
+    const largestSentAtUs = space.sent.sentAtUs(ack.largest[0] as number)
     path.recovery.onAck(space, ack, delayUs, this.#nowUs)
     // A stream may buffer two windows, so that the application's pauses do not empty the pipe.
     this.#core.streams.raiseSendBuffer(2 * path.recovery.congestion.windowBytes)
-    this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore)
+    this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore, largestSentAtUs)
     if (this.#level === Level.Handshake && !this.#core.peerCompletedAddressValidation) {
       this.#core.peerCompletedAddressValidation = true
       path.recovery.ptoCount = 0
@@ -164,7 +166,7 @@ export class Receiver implements FrameSink {
       this.#core.keys.onPhaseAcked()
   }
 
-  #validateEcn(path: Path, space: PacketSpace, ack: AckView, isNewer: boolean): void {
+  #validateEcn(path: Path, space: PacketSpace, ack: AckView, isNewer: boolean, largestSentAtUs: Micros): void {
     const newly = path.newlyAckedEct0
     if (!isNewer) {
       if (newly > 0) path.ecn.onReorderedAck(newly)
@@ -172,11 +174,8 @@ export class Receiver implements FrameSink {
     }
     if (!ack.hasEcn) return path.ecn.onAckWithoutEcn(newly)
     const increase = path.ecn.onAckEcn(path.ecnSpace(space.level), newly, 0, ack.ect0, ack.ect1, ack.ce)
-    if (increase > 0) {
-      const largest = ack.largest[0] as number
-      const sentAtUs = largest >= space.sent.first ? space.sent.sentAtUs(largest) : this.#nowUs
-      path.recovery.onEcnCongestion(sentAtUs, this.#nowUs)
-    }
+    // RFC 9002 §B.7: the signal dates from the largest newly acknowledged packet; a later date would cut the window again.
+    if (increase > 0) path.recovery.onEcnCongestion(largestSentAtUs, this.#nowUs)
   }
 
   onResetStream(id: number, code: number, finalSize: number): void {

@@ -150,6 +150,8 @@ class ClientSession extends FakeTlsSession {
       [ExtensionType.KeyShare, this.#shared],
       [ExtensionType.TransportParameters, this.#options.transportParameters],
     ])
+    // No QUIC endpoint has empty parameters: they stand for an endpoint that leaves the extension out.
+    if (this.#options.transportParameters.length === 0) extensions.delete(ExtensionType.TransportParameters)
     if (early) extensions.set(ExtensionType.EarlyData, new Uint8Array(0))
     const binder = (): void => {
       if (this.#offered === undefined) return
@@ -343,6 +345,7 @@ class ServerSession extends FakeTlsSession {
       [ExtensionType.Alpn, encodeAlpn([protocol])],
       [ExtensionType.TransportParameters, this.#options.transportParameters],
     ])
+    if (this.#options.transportParameters.length === 0) encrypted.delete(ExtensionType.TransportParameters)
     if (this.isEarlyDataAccepted) encrypted.set(ExtensionType.EarlyData, new Uint8Array(0))
     const body = new ByteWriter().vector(encodeExtensions(encrypted), 2).end()
     this.send(Level.Handshake, frameMessage(MessageType.EncryptedExtensions, body))

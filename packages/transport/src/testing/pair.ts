@@ -5,7 +5,7 @@ import { type ConnectOptions, Endpoint, type EndpointOptions, type ServerOptions
 import type { ConnectionEvent } from '../events.ts'
 import { NEVER, type PathTuple, createTransmitBatch, createTuple } from '../ports/datagrams.ts'
 import { type FakeCrypto, createFakeCrypto } from './fake-crypto.ts'
-import { type FakeTlsOptions, createFakeTls } from './fake-tls.ts'
+import { type FakeTls, type FakeTlsOptions, createFakeTls } from './fake-tls.ts'
 import { createSeededRandom } from './random.ts'
 
 /** A datagram on the wire; a filter may change, drop (return false) or delay it. */
@@ -29,6 +29,10 @@ export interface PairOptions {
   readonly seed?: number
   readonly observe?: EndpointOptions['observe']
   readonly datagramsMax?: number
+  /** Puts something between an endpoint and its cryptography, such as a `Forger`. */
+  readonly wrapCrypto?: (side: 'client' | 'server', crypto: FakeCrypto) => FakeCrypto
+  /** Changes the transport parameters that a side sends; none at all leaves the extension out. */
+  readonly parametersOf?: (side: 'client' | 'server', parameters: Uint8Array) => Uint8Array
 }
 
 export type WireFilter = (datagram: WireDatagram) => boolean
@@ -69,7 +73,7 @@ export class Pair {
   readonly server: Endpoint
   readonly clientCrypto: FakeCrypto
   readonly serverCrypto: FakeCrypto
-  readonly clientTls: ReturnType<typeof createFakeTls>
+  readonly clientTls: FakeTls
   nowUs = 1_000_000
   /** Newest connection of each side. */
   connection!: Connection
@@ -87,10 +91,15 @@ export class Pair {
   constructor(options: PairOptions = {}) {
     this.#options = options
     const seed = options.seed ?? 1
-    this.clientCrypto = createFakeCrypto(seed * 2)
-    this.serverCrypto = createFakeCrypto(seed * 2 + 1)
-    this.clientTls = createFakeTls({ crypto: this.clientCrypto, seed, ...options.tlsClient })
-    const serverTls = createFakeTls({ crypto: this.serverCrypto, seed: seed + 1, ...options.tlsServer })
+    const wrap = options.wrapCrypto ?? ((_side, crypto) => crypto)
+    this.clientCrypto = wrap('client', createFakeCrypto(seed * 2))
+    this.serverCrypto = wrap('server', createFakeCrypto(seed * 2 + 1))
+    const change = options.parametersOf
+    this.clientTls = changing(createFakeTls({ crypto: this.clientCrypto, seed, ...options.tlsClient }), change)
+    const serverTls = changing(
+      createFakeTls({ crypto: this.serverCrypto, seed: seed + 1, ...options.tlsServer }),
+      change,
+    )
     const observe = options.observe === undefined ? {} : { observe: options.observe }
     this.client = new Endpoint({
       crypto: this.clientCrypto,
@@ -230,6 +239,26 @@ export class Pair {
   ): Extract<ConnectionEvent, { kind: K }> | undefined {
     const events = side === 'client' ? this.clientEvents : this.serverEvents
     return events.find((event): event is Extract<ConnectionEvent, { kind: K }> => event.kind === kind)
+  }
+}
+
+function changing(tls: FakeTls, change: PairOptions['parametersOf']): FakeTls {
+  if (change === undefined) return tls
+  return {
+    client: {
+      createSession: (options) =>
+        tls.client.createSession({
+          ...options,
+          transportParameters: change('client', options.transportParameters),
+        }),
+    },
+    server: {
+      createSession: (options) =>
+        tls.server.createSession({
+          ...options,
+          transportParameters: change('server', options.transportParameters),
+        }),
+    },
   }
 }
 

@@ -35,8 +35,7 @@ export class Transmitter {
       return this.#pollProbe(out, probe, nowUs)
     }
     this.#isProbeFirst = false
-    const path = core.paths.primary
-    if (this.#pollTrain(out, path, nowUs)) return true
+    for (const path of core.paths.paths) if (this.#pollTrain(out, path, nowUs)) return true
     return probe === undefined ? false : this.#pollProbe(out, probe, nowUs)
   }
 
@@ -45,7 +44,7 @@ export class Transmitter {
   #pollTrain(out: TransmitBatch, path: Path, nowUs: Micros): boolean {
     const train = this.#train
     train.beginTrain(out, path.tuple)
-    this.#maybeUpdateKeys(path, nowUs)
+    this.#maybeUpdateKeys(nowUs)
     train.budget = path.sendBudget(nowUs)
     if (this.#pollMtuProbe(out, path, nowUs)) return true
     const ecn = path.ecn.codepointToSend()
@@ -63,9 +62,9 @@ export class Transmitter {
     return train.finishTrain(out, path, ecn)
   }
 
-  #maybeUpdateKeys(path: Path, nowUs: Micros): void {
+  #maybeUpdateKeys(nowUs: Micros): void {
     const core = this.#core
-    if (!core.keys.maybeUpdate(core.handshakeConfirmed, path.ptoUs(core.maxAckDelayUs), nowUs)) return
+    if (!core.keys.maybeUpdate(core.handshakeConfirmed, core.paths.largestPtoUs(), nowUs)) return
     this.onKeysRotated(nowUs, 'local')
   }
 
@@ -105,9 +104,13 @@ export class Transmitter {
     let at = offset
     const end = offset + limit
     if (limit < PACKET_ROOM_MIN) return 0
-    if (core.spaces[Level.Initial] !== undefined) at = this.#packet(Level.Initial, path, bytes, at, end, nowUs)
+    // Handshake packets belong to path 0.
+    const isFirstPath = path.id === 0
+    if (isFirstPath && core.spaces[Level.Initial] !== undefined)
+      at = this.#packet(Level.Initial, path, bytes, at, end, nowUs)
     const hasInitial = train.packetCount > 0
-    if (core.spaces[Level.Handshake] !== undefined) at = this.#packet(Level.Handshake, path, bytes, at, end, nowUs)
+    if (isFirstPath && core.spaces[Level.Handshake] !== undefined)
+      at = this.#packet(Level.Handshake, path, bytes, at, end, nowUs)
     if (core.keys.tx(Level.OneRtt) !== NO_KEY) at = this.#packet(Level.OneRtt, path, bytes, at, end, nowUs)
     // RFC 9001 §5.6: only clients have a 0-RTT sending key: servers never protect with it, clients never open with it
     else if (core.keys.tx(Level.ZeroRtt) !== NO_KEY) at = this.#packet(Level.ZeroRtt, path, bytes, at, end, nowUs)

@@ -1,0 +1,157 @@
+/** Speaks in the name of one endpoint of a `Pair`: seals packets of any content, so that the other side meets violations. */
+import {
+  PacketType,
+  patchLongHeaderLength,
+  varintLength,
+  writeLongHeader,
+  writePacketNumber,
+  writeShortHeader,
+  writeVarint,
+} from '@quicether/wire'
+import { DESCRIPTOR_WORDS, type KeyPair, Level, Seal } from '../ports/crypto.ts'
+import { type FakeCrypto, createFakeCrypto } from './fake-crypto.ts'
+
+const TAG_BYTES = 16
+const PN_BYTES = 4
+
+/** Numbers become variable-length integers, arrays are taken as they are. */
+export type FramePart = number | Uint8Array
+
+/** Bytes of frames written part by part, without any check. */
+export function frameBytes(...parts: readonly FramePart[]): Uint8Array {
+  let length = 0
+  for (const part of parts) length += typeof part === 'number' ? varintLength(part) : part.length
+  const bytes = new Uint8Array(length)
+  let at = 0
+  for (const part of parts) {
+    if (typeof part === 'number') at = writeVarint(bytes, at, part)
+    else {
+      bytes.set(part, at)
+      at += part.length
+    }
+  }
+  return bytes
+}
+
+/** How a forged packet differs from an honest one. */
+export interface ForgeOptions {
+  /** Bits set in the first byte before protection. */
+  readonly firstByte?: number
+  /** Defaults to the next number the endpoint would use, which its own next packet uses again. */
+  readonly packetNumber?: number
+  /** Token of an Initial packet. */
+  readonly token?: Uint8Array
+}
+
+interface Connected {
+  version: number
+  dcid: Uint8Array
+  scid: Uint8Array
+}
+
+/** Give `crypto` to the endpoint (`PairOptions.wrapCrypto`), then `forge` packets in its name. */
+export class Forger {
+  /** The endpoint's cryptography, watched. */
+  readonly crypto: FakeCrypto
+  /** Seals with the same keys; a second instance, since the first one polices packet numbers. */
+  readonly #twin: FakeCrypto = createFakeCrypto(77)
+  readonly #keys: (KeyPair | undefined)[] = []
+  readonly #levels: Map<number, Level> = new Map()
+  readonly #nextNumbers: number[] = [0, 0, 0, 0]
+  readonly #long: Connected = { version: 1, dcid: new Uint8Array(0), scid: new Uint8Array(0) }
+  #shortDcid: Uint8Array = new Uint8Array(0)
+  #generation = 0
+
+  constructor(inner: FakeCrypto) {
+    this.crypto = {
+      installKeys: (level, rx, tx) => {
+        this.#keys[level] = this.#twin.installKeys(level, rx, tx)
+        return this.#learn(level, inner.installKeys(level, rx, tx))
+      },
+      initialKeys: (version, cid, role) => {
+        this.#keys[Level.Initial] = this.#twin.initialKeys(version, cid, role)
+        return this.#learn(Level.Initial, inner.initialKeys(version, cid, role))
+      },
+      seal: (bytes, words, count) => {
+        for (let i = 0; i < count; i++) this.#watch(bytes, words, i * DESCRIPTOR_WORDS)
+        inner.seal(bytes, words, count)
+      },
+      open: (bytes, words, count) => inner.open(bytes, words, count),
+      keyLimits: (key) => inner.keyLimits(key),
+      rotate: (keys) => inner.rotate(keys),
+      dropPrevious: (rx) => inner.dropPrevious(rx),
+      closeKey: (key) => inner.closeKey(key),
+      createSpace: () => inner.createSpace(),
+      closeSpace: (space) => inner.closeSpace(space),
+      retryIntegrityTag: (version, packet) => inner.retryIntegrityTag(version, packet),
+      sealToken: (plain, associated, nonce) => inner.sealToken(plain, associated, nonce),
+      openToken: (token, associated) => inner.openToken(token, associated),
+      statelessResetToken: (cid) => inner.statelessResetToken(cid),
+      openKeys: () => inner.openKeys(),
+      openSpaces: () => inner.openSpaces(),
+      packetsSealed: () => inner.packetsSealed(),
+      packetsOpened: () => inner.packetsOpened(),
+      packetsRefused: () => inner.packetsRefused(),
+    }
+  }
+
+  #learn(level: Level, keys: KeyPair): KeyPair {
+    this.#levels.set(keys.tx, level)
+    return keys
+  }
+
+  #watch(bytes: Uint8Array, words: Int32Array, base: number): void {
+    const level = this.#levels.get(words[base + Seal.KeyId] as number)
+    if (level === undefined) return
+    const at = words[base + Seal.Offset] as number
+    const space = level === Level.ZeroRtt ? Level.OneRtt : level
+    this.#nextNumbers[space] = ((words[base + Seal.PnLow] as number) >>> 0) + 1
+    if (((bytes[at] as number) & 0x80) === 0) {
+      const dcidEnd = (words[base + Seal.HeaderLength] as number) - (words[base + Seal.PnLength] as number)
+      this.#shortDcid = bytes.slice(at + 1, at + dcidEnd)
+      return
+    }
+    const dcidEnd = at + 6 + (bytes[at + 5] as number)
+    this.#long.version = new DataView(bytes.buffer, bytes.byteOffset + at + 1).getUint32(0)
+    this.#long.dcid = bytes.slice(at + 6, dcidEnd)
+    this.#long.scid = bytes.slice(dcidEnd + 1, dcidEnd + 1 + (bytes[dcidEnd] as number))
+  }
+
+  /** From now on packets are sealed with the keys of the next phase. */
+  updateKeys(): void {
+    this.#twin.rotate(this.#keys[Level.OneRtt] as KeyPair)
+    this.#generation++
+  }
+
+  /** One sealed packet of `level` with `frames` as its payload. Throws when the endpoint has no such keys yet. */
+  forge(level: Level, frames: Uint8Array, options: ForgeOptions = {}): Uint8Array {
+    const keys = this.#keys[level]
+    if (keys === undefined) throw new Error(`no keys of level ${level} to forge with`)
+    const number = options.packetNumber ?? (this.#nextNumbers[level === Level.ZeroRtt ? Level.OneRtt : level] as number)
+    const slab = new Uint8Array(4_096)
+    const pnAt = level === Level.OneRtt ? this.#shortHeader(slab) : this.#longHeader(slab, level, options.token)
+    slab[0] = (slab[0] as number) | (options.firstByte ?? 0)
+    const payloadAt = writePacketNumber(slab, pnAt, number, PN_BYTES)
+    slab.set(frames, payloadAt)
+    const length = payloadAt + frames.length + TAG_BYTES
+    if (level !== Level.OneRtt) patchLongHeaderLength(slab, pnAt, length - pnAt)
+    const words = new Int32Array(DESCRIPTOR_WORDS)
+    words[Seal.HeaderLength] = payloadAt
+    words[Seal.Length] = length
+    words[Seal.PnLow] = number | 0
+    words[Seal.KeyId] = keys.tx
+    words[Seal.PnLength] = PN_BYTES
+    this.#twin.seal(slab, words, 1)
+    return slab.slice(0, length)
+  }
+
+  #shortHeader(slab: Uint8Array): number {
+    return writeShortHeader(slab, 0, this.#shortDcid, PN_BYTES, this.#generation & 1, 1, 0)
+  }
+
+  #longHeader(slab: Uint8Array, level: Level, token: Uint8Array = new Uint8Array(0)): number {
+    const types = [PacketType.Initial, PacketType.ZeroRtt, PacketType.Handshake]
+    const type = types[level] as PacketType
+    return writeLongHeader(slab, 0, { type, ...this.#long, token }, PN_BYTES, 1)
+  }
+}
