@@ -10,12 +10,8 @@ export interface Explanation {
 /** Remedies for errors of the layers below, by their stable code. */
 const remedies: Readonly<Record<string, string>> = {
   ERR_PORT_IN_USE: 'Stop what uses that UDP port, or choose another one with --port.',
-  ERR_KEY_MISMATCH: 'Give the private key that belongs to the certificate.',
-  ERR_CERTIFICATE: 'Give a PEM file with a certificate, or leave it out to use a self-made one.',
-  ERR_CERTIFICATE_EXPIRED: 'Renew the certificate, or make one with `quicether certs`.',
-  ERR_HANDSHAKE_TIMEOUT: 'Check that a router listens there and that UDP is not blocked on the way.',
-  ERR_HANDSHAKE_FAILED: 'Check --ca and the name, or use --insecure for a test.',
-  ERR_HOST_NOT_FOUND: 'Check the host name.',
+  EACCES: 'Choose a place that this user may use.',
+  ENOSPC: 'Free some space on that disk.',
   MODULE_NOT_FOUND: 'Run `npm run bootstrap` in the checkout to build the native part.',
   ERR_MODULE_NOT_FOUND: 'Run `npm run bootstrap` in the checkout.',
   ERR_DLOPEN_FAILED: 'The native part does not fit this machine: run `npm run bootstrap` in the checkout.',
