@@ -126,3 +126,17 @@ test('a thousand NAT rebindings and moves between links leak nothing, and the co
   lab.run(seconds(5))
   assert.deepEqual([lab.server.endpoint.routeCount, lab.client.party.endpoint.routeCount], [0, 0])
 })
+
+test('ECN marks replace losses: the link stays busy, nothing is dropped, and each queue costs one reduction', () => {
+  const lab = world({
+    seed: 10,
+    links: { fibre: { rateBitsPerSecond: 50e6, delayUs: milliseconds(15), ecnThresholdBytes: 60_000 } },
+  })
+  const download = lab.client.download(40 * MEGABYTE)
+  lab.until(download.finished, { withinUs: seconds(30), what: 'the download' })
+  const { stats } = lab.link('fibre').down
+  assert.ok(stats.marked > 0, `${stats.marked} marks`)
+  assert.equal(stats.tailDropped, 0)
+  const share = download.goodputBitsPerSecond / 50e6
+  assert.ok(share > 0.85, `${share} of the link`)
+})
