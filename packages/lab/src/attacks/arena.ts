@@ -48,6 +48,9 @@ export class Arena {
   /** Told of every datagram as it is sent; for sniffing. */
   onDatagram: ((bytes: Uint8Array, from: string, to: string) => void) | undefined
 
+  /** Microseconds that a datagram takes beyond the usual delay; overtaking is possible. */
+  jitter: (() => number) | undefined
+
   attach(address: string, station: Station): void {
     this.#stations.set(address, station)
   }
@@ -63,7 +66,7 @@ export class Arena {
     flow.bytes += bytes.length
     const copy = bytes.slice()
     this.onDatagram?.(copy, from, to)
-    this.at(this.nowUs + DELAY_US, () => this.#stations.get(to)?.receive(copy, from, to))
+    this.at(this.nowUs + DELAY_US + (this.jitter?.() ?? 0), () => this.#stations.get(to)?.receive(copy, from, to))
   }
 
   flow(from: string, to: string): Flow {

@@ -5,11 +5,10 @@ import type { ConnectionObserver } from '../observe.ts'
 import { Level } from '../ports/crypto.ts'
 import { type Micros, NEVER } from '../ports/datagrams.ts'
 import type { PacketSpace } from './packet-space.ts'
+import { Reordering } from './reordering.ts'
 import type { RttEstimator } from './rtt.ts'
 import { SentFlag, SentState } from './sent-packets.ts'
 
-// RFC 9002 §6.1.1: "The RECOMMENDED initial value for the packet reordering threshold (kPacketThreshold) is 3"
-const PACKET_THRESHOLD = 3
 /** Back-off doubles at most this often (then 64 PTOs apart): a silent path is probed for ever, not abandoned to minutes. */
 const PTO_BACKOFF_MAX = 6
 /** RFC 9002 leaves the cap open; beyond this a long outage would be noticed minutes late. */
@@ -53,6 +52,7 @@ export class Recovery {
   /** Spaces of this path in level order; path 0 has up to three, others one. */
   readonly spaces: PacketSpace[] = []
 
+  readonly #reordering: Reordering = new Reordering()
   // State of one pass over losses; fields, not locals, so that helpers need no objects.
   #lostBytes = 0
   #newestLostAtUs: Micros = 0
@@ -136,6 +136,7 @@ export class Recovery {
           const counted = sent.flags(pn) & (SentFlag.CountsInFlight | SentFlag.MtuProbe)
           if (counted === SentFlag.CountsInFlight) {
             this.congestion.onSpuriousLoss?.(sent.bytes(pn), sent.sentAtUs(pn), nowUs)
+            this.#reordering.onSpuriousLoss(space.largestAcked - pn, nowUs - sent.sentAtUs(pn))
           }
           this.#ackReceipts(space, pn, nowUs)
           sent.settle(pn, SentState.Acked)
@@ -181,7 +182,7 @@ export class Recovery {
     const sent = space.sent
     space.lossAtUs = NEVER
     if (space.largestAcked < 0) return
-    const lossDelayUs = this.rtt.lossDelayUs()
+    const lossDelayUs = this.#reordering.lossDelayUs(this.rtt)
     this.#beginLosses()
     let pn = Math.max(space.scanFrom, sent.first)
     let isFirst = true
@@ -192,7 +193,8 @@ export class Recovery {
         continue
       }
       const sentAtUs = sent.sentAtUs(pn)
-      if (pn <= space.largestAcked - PACKET_THRESHOLD) this.#onPacketLost(space, pn, 'reordering', nowUs)
+      if (pn <= space.largestAcked - this.#reordering.packetThreshold)
+        this.#onPacketLost(space, pn, 'reordering', nowUs)
       else if (sentAtUs + lossDelayUs <= nowUs) this.#onPacketLost(space, pn, 'time', nowUs)
       else {
         if (isFirst) space.scanFrom = pn
@@ -246,6 +248,7 @@ export class Recovery {
     // RFC 9000 §13.3: "Upon detecting losses, a sender MUST take appropriate congestion control action."
     // RFC 9002 §7.4: losses of packets the peer could not yet open count, too
     this.congestion.onCongestion(this.#newestLostAtUs, this.#lostBytes, 'loss', this.inFlightBytes, nowUs)
+    this.#reordering.onLosses()
     if (this.#spanUs > this.rtt.persistentCongestionUs(this.#context.maxAckDelayUs)) {
       this.congestion.onPersistentCongestion(nowUs)
       this.rtt.onPersistentCongestion()
@@ -284,6 +287,7 @@ export class Recovery {
   /** The path leads elsewhere: RTT and losses of packets sent before say nothing about the new way (RFC 9000 §9.4). */
   onPathChanged(nowUs: Micros): void {
     this.rtt.reset()
+    this.#reordering.reset()
     this.#ignoreBeforeUs = nowUs
     this.ptoCount = 0
   }
