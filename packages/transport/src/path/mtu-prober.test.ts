@@ -209,6 +209,14 @@ test('a probe in flight when the limit changed does not count against the new si
   assert.ok(prober.nextProbe(0) < 1_400)
 })
 
+test('a new path still respects what the peer takes', () => {
+  const prober = grown()
+  prober.setMaximum(1_300, 5)
+  prober.reset()
+  prober.start()
+  assert.equal(prober.nextProbe(10), 1_300)
+})
+
 test('a probe that arrives after it was given up still counts', () => {
   const prober = new MtuProber(1_472)
   prober.start()

@@ -40,7 +40,6 @@ export class Path {
   /** Newest sending time among packets the current ACK newly acknowledged. */
   newlyAckedSentAtUs: Micros = 0
   readonly #isPaced: boolean
-  readonly #mtuBytesMax: number
 
   constructor(
     id: PathId,
@@ -61,7 +60,6 @@ export class Path {
     this.pacer = new Pacer(BASE_MTU_BYTES)
     this.ecn = new EcnValidator(config.isEcnEnabled)
     this.#isPaced = config.isPaced
-    this.#mtuBytesMax = config.mtuBytesMax
   }
 
   get rtt(): RttEstimator {
@@ -116,7 +114,6 @@ export class Path {
     if (keepState) return
     this.recovery.onPathChanged(nowUs)
     this.mtu.reset()
-    this.mtu.setMaximum(this.#mtuBytesMax, nowUs)
     this.recovery.congestion.reset(BASE_MTU_BYTES)
     this.pacer.reset(BASE_MTU_BYTES)
     this.ecn.reset()
