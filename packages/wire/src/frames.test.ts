@@ -91,7 +91,7 @@ for (const [what, bytes, expected] of [
   ['CONNECTION_CLOSE', [0x1c, 10, 8, 1, 65], ['onConnectionClose false 10 8 4 5']],
   ['application CONNECTION_CLOSE', [0x1d, 10, 0], ['onConnectionClose true 10 0 3 3']],
   ['HANDSHAKE_DONE', [0x1e], ['onHandshakeDone']],
-  ['DATAGRAM', [0x31, 2, 1, 1, 0x30, 7, 7, 7], ['onDatagram 2 4', 'onDatagram 5 8']],
+  ['DATAGRAM', [0x31, 2, 1, 1, 0x30, 7, 7, 7], ['onDatagram 2 4 4', 'onDatagram 5 8 4']],
 ] as const) {
   test(`${what} reaches the sink`, () => assert.deepEqual(decode(bytes).log, expected))
 }

@@ -52,7 +52,8 @@ export interface FrameSink {
   onPathResponse(start: number): void
   onConnectionClose(application: boolean, code: number, frameType: number, start: number, end: number): void
   onHandshakeDone(): void
-  onDatagram(start: number, end: number): void
+  /** `frameBytes` counts type and length field as well. */
+  onDatagram(start: number, end: number, frameBytes: number): void
   onPathAbandon(pathId: number, code: number): void
   onPathStatus(pathId: number, available: boolean, sequence: number): void
   onMaxPathId(limit: number): void
@@ -93,7 +94,7 @@ export function decodeFrames(
     checkType(type, r.offset - typeStart, levelBit, multipath)
     if (isAckEliciting(type)) bits |= AckElicitingBit
     if (!isProbingFrame(type)) bits |= NonProbingBit
-    decodeOne(r, type, sink)
+    decodeOne(r, typeStart, type, sink)
   }
   return bits
 }
@@ -116,7 +117,7 @@ function checkType(type: number, encodedLength: number, levelBit: number, multip
     throw new TransportError('PROTOCOL_VIOLATION', type, 'frame not allowed in this packet type')
 }
 
-function decodeOne(r: Reader, type: number, sink: FrameSink): void {
+function decodeOne(r: Reader, typeStart: number, type: number, sink: FrameSink): void {
   if (type >= 0x08 && type <= 0x0f) return decodeStream(r, type, sink)
   switch (type) {
     case FrameType.Padding:
@@ -129,11 +130,11 @@ function decodeOne(r: Reader, type: number, sink: FrameSink): void {
     case FrameType.Crypto:
       return decodeCrypto(r, sink)
     case FrameType.Datagram:
-      return sink.onDatagram(r.offset, (r.offset = r.end))
+      return sink.onDatagram(r.offset, (r.offset = r.end), r.end - typeStart)
     case FrameType.DatagramLength: {
       const length = r.varint()
       const start = r.skip(length)
-      return sink.onDatagram(start, start + length)
+      return sink.onDatagram(start, start + length, start + length - typeStart)
     }
     case FrameType.ConnectionClose:
     case FrameType.ApplicationClose:

@@ -32,6 +32,7 @@ export class DatagramQueue {
   push(data: Uint8Array, mtuBytes: number): boolean {
     // RFC 9221 §3: "An endpoint MUST NOT send DATAGRAM frames until it has received the max_datagram_frame_size transport parameter … with a non-zero value" nor larger ones
     if (data.length > this.payloadBytesMax(mtuBytes) || this.#max === 0) return false
+    if (1 + varintLength(data.length) + data.length > this.peerFrameBytesMax) return false
     if (this.#queue.length >= this.#max) {
       this.#queue.shift()
       this.dropped++

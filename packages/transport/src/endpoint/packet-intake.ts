@@ -100,6 +100,10 @@ function handlePacket(
     return
   }
   const level = type as Level
+  // RFC 9000 §17.2.2: "clients that receive an Initial packet with a non-zero Token Length field MUST either discard the packet or generate a connection error"
+  if (level === Level.Initial && view.tokenLength > 0 && !connection.core.isServer) {
+    return drop(connection, 'unexpected_token', view.packetLength, nowUs)
+  }
   const key = level === Level.Initial ? connection.flow.initialRx(version) : keyOf(connection, level)
   if (
     level === Level.Initial &&

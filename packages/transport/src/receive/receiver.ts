@@ -263,11 +263,10 @@ export class Receiver implements FrameSink {
     this.#host.onHandshakeDone(this.#nowUs)
   }
 
-  onDatagram(start: number, end: number): void {
+  onDatagram(start: number, end: number, frameBytes: number): void {
     const core = this.#core
     // RFC 9221 §3: "An endpoint that receives a DATAGRAM frame … larger than the value it sent … MUST terminate the connection with an error of type PROTOCOL_VIOLATION."
-    const frameBytes = end - start + 3
-    if (core.config.datagramFrameBytesMax === 0 || frameBytes > core.config.datagramFrameBytesMax + 3) {
+    if (frameBytes > core.config.datagramFrameBytesMax) {
       throw new TransportError('PROTOCOL_VIOLATION', FrameType.Datagram, 'DATAGRAM larger than announced')
     }
     core.datagrams.received++

@@ -10,6 +10,7 @@ import {
 } from '@quicether/wire'
 import { DESCRIPTOR_WORDS, type KeyPair, Level, Seal } from '../ports/crypto.ts'
 import { type FakeCrypto, createFakeCrypto } from './fake-crypto.ts'
+import { Pair, type PairOptions, clientTuple, serverTuple } from './pair.ts'
 
 const TAG_BYTES = 16
 const PN_BYTES = 4
@@ -153,5 +154,56 @@ export class Forger {
     const types = [PacketType.Initial, PacketType.ZeroRtt, PacketType.Handshake]
     const type = types[level] as PacketType
     return writeLongHeader(slab, 0, { type, ...this.#long, token }, PN_BYTES, 1)
+  }
+}
+
+/** A pair one side of which can be made to break rules. */
+export interface ForgedPair {
+  readonly pair: Pair
+  readonly forger: Forger
+  /** Puts a forged packet on the wire, as if the side had sent it. */
+  send(level: Level, frames: Uint8Array, options?: ForgeOptions): void
+  /**
+   * Error code with which the other side closes, by what it reports and by what arrived over the wire. Throws when
+   * it does not close or the two differ.
+   */
+  verdict(): { readonly name: string; readonly code: number; readonly reason: string }
+}
+
+/** A pair whose `side` breaks rules; not connected yet. */
+export function forgedPair(side: 'client' | 'server', options: PairOptions = {}): ForgedPair {
+  const forgers: Forger[] = []
+  const pair = new Pair({
+    ...options,
+    wrapCrypto: (whose, crypto) => {
+      const wrapped = options.wrapCrypto?.(whose, crypto) ?? crypto
+      if (whose !== side) return wrapped
+      const made = new Forger(wrapped)
+      forgers.push(made)
+      return made.crypto
+    },
+  })
+  const forger = forgers[0] as Forger
+  const victim = side === 'client' ? 'server' : 'client'
+  return {
+    pair,
+    forger,
+    send(level, frames, forgeOptions) {
+      const tuple = side === 'client' ? clientTuple() : serverTuple()
+      const bytes = forger.forge(level, frames, forgeOptions)
+      pair.inject({ from: side, bytes, tuple, ecn: 0, atUs: pair.nowUs + 10_000 })
+    },
+    verdict() {
+      pair.run(() => pair.event(victim, 'closed') !== undefined && pair.event(side, 'closed') !== undefined, 20_000_000)
+      const told = pair.event(victim, 'closed')?.reason
+      const heard = pair.event(side, 'closed')?.reason
+      if (told?.kind !== 'transport' || heard?.kind !== 'transport') {
+        throw new Error(`closed with ${JSON.stringify(told)}, heard ${JSON.stringify(heard)}`)
+      }
+      if (told.by !== 'local' || heard.by !== 'peer' || told.code !== heard.code) {
+        throw new Error(`closed with ${JSON.stringify(told)}, heard ${JSON.stringify(heard)}`)
+      }
+      return { name: heard.name, code: told.code, reason: told.reason }
+    },
   }
 }

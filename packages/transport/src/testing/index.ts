@@ -1,7 +1,7 @@
 /** Deterministic stand-ins for cryptography, TLS and randomness, for tests and the virtual world. */
 export { createFakeCrypto, type FakeCrypto, type FakeCryptoOptions } from './fake-crypto.ts'
 export { createFakeTls, type FakeTls, type FakeTlsOptions } from './fake-tls.ts'
-export { Forger, type ForgeOptions, type FramePart, frameBytes } from './forger.ts'
+export { type ForgedPair, Forger, type ForgeOptions, type FramePart, forgedPair, frameBytes } from './forger.ts'
 export { createSeededRandom, type SeededRandom } from './random.ts'
 export {
   Pair,
