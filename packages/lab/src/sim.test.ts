@@ -6,6 +6,7 @@ import { runSeed } from './sim.ts'
 
 const SEEDS = 500
 
+// spec: RFC 9000 §2.2#1, §8#1, §8.1#1, §14.1#1
 test(`${SEEDS} seeds of random traffic and faults keep every promise and finish`, () => {
   const totals = { transfers: 0, faults: 0, datagrams: 0, connections: 0 }
   for (let seed = 1; seed <= SEEDS; seed++) {

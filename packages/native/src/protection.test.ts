@@ -114,6 +114,7 @@ const initialVectors = [
 ] as const
 
 for (const vector of initialVectors) {
+  // spec: RFC 9001 §5.2
   test(`${vector.name}: the ${vector.side} Initial is sealed to the published bytes and opens on the other side`, () => {
     const ours = crypto.initialKeys(vector.version, DCID, vector.side)
     const theirs = crypto.initialKeys(vector.version, DCID, vector.side === 'client' ? 'server' : 'client')
@@ -241,6 +242,7 @@ test('a whole batch is sealed and opened in one call, and a bad packet does not 
   }
 })
 
+// spec: RFC 9000 §10.3.1#1
 test('the last 16 bytes survive a failed opening, so that a stateless reset can be recognised', () => {
   const { receiver } = oneRttPair(7)
   const space = crypto.createSpace()
@@ -252,6 +254,7 @@ test('the last 16 bytes survive a failed opening, so that a stateless reset can 
   assert.deepEqual(bytes.slice(-16), tail)
 })
 
+// spec: RFC 9001 §6.1#3, §6.3#3
 test('after a key update both sides go on, and late packets of the old phase still open', () => {
   const { sender, receiver } = oneRttPair(9)
   const space = crypto.createSpace()
@@ -347,6 +350,7 @@ test('descriptors that reach beyond their slab are refused before anything is to
   assert.deepEqual(bytes, new Uint8Array(100))
 })
 
+// spec: RFC 9001 §5.4.2
 test('a packet too short to be sampled is refused without an exception', () => {
   const { receiver } = oneRttPair(19)
   const words = Int32Array.of(0, 28, 9, receiver.rx, 0, crypto.createSpace(), 0, 0)
@@ -354,6 +358,7 @@ test('a packet too short to be sampled is refused without an exception', () => {
   assert.equal(words[1], OpenFailure.TooShort)
 })
 
+// spec: RFC 9000 §8.1.4#2, §8.1.4#4
 test('a token opens for its endpoint and address only', () => {
   const [plain, address, nonce] = [hex('c0ffee'), hex('7f000001'), new Uint8Array(12).fill(9)]
   const token = crypto.sealToken(plain, address, nonce)
@@ -367,6 +372,7 @@ test('a token opens for its endpoint and address only', () => {
   assert.deepEqual(createNativeCrypto(keys).openToken(kept, address), plain)
 })
 
+// spec: RFC 9000 §10.3.2#1
 test('stateless reset tokens are stable per connection ID and differ between endpoints', () => {
   const token = crypto.statelessResetToken(DCID)
   assert.equal(token.length, 16)

@@ -94,6 +94,7 @@ function assertKeysMatch(a: KeyPair | undefined, b: KeyPair | undefined): void {
   }
 }
 
+// spec: RFC 9001 §8.2#1, RFC 9114 §3.2#1, §3.2#2
 test('a handshake ends with the same keys, parameters and protocol on both sides', () => {
   const { client, server, clientKeys, serverKeys, clientSteps, serverSteps, failure } = shake(setUp())
   assert.equal(failure, undefined)
@@ -217,6 +218,7 @@ const refusals: readonly [
   ['no common protocol', {}, { alpn: ['nothing'] }, 120, /ALPN/],
 ]
 for (const [what, client, options, alert, message] of refusals) {
+  // spec: RFC 9001 §4.4#1, §8.1#5, RFC 9114 §3.1
   test(`${what} ends the handshake with alert ${alert} and a reason`, () => {
     const { failure } = shake(setUp(client), options)
     assert.equal(failure?.failure.alert, alert)
@@ -329,6 +331,7 @@ test('garbage in place of a ClientHello is a failure with an alert, never an exc
   }
 })
 
+// spec: RFC 9001 §4.1.3#2
 test('Initial bytes after the handshake has moved on are an unexpected message', () => {
   const { client } = shake(setUp())
   assert.equal(client.read(Level.Initial, Uint8Array.of(1))?.alert, 10)

@@ -243,6 +243,7 @@ test('a server that always asks for Retry is reached all the same', async () => 
   assert.equal(server.stats().retries, 1)
 })
 
+// spec: RFC 9114 §3.1, RFC 9001 §4.4#1
 test('an untrusted server is refused with the reason and the remedy, and the server learns of it', async () => {
   const failed = Promise.withResolvers<CloseReason>()
   await using server = await serve(() => assert.fail('a failed handshake was shown'), {
@@ -257,6 +258,7 @@ test('an untrusted server is refused with the reason and the remedy, and the ser
   assert.equal(pinned.alpn, 'echo')
 })
 
+// spec: RFC 9001 §8.1#5
 test('no common application protocol is refused by the server, and the client says so', async () => {
   await using server = await serve()
   await assert.rejects(dial(server.port, { alpn: ['other'] }), { code: 'ERR_TLS_REFUSED', message: /CRYPTO_ERROR/ })

@@ -20,6 +20,7 @@ function lossy(seed: number, ratio: number): (pair: Pair) => void {
   }
 }
 
+// spec: RFC 9001 §4.1.2#1, §8.1#1, §8.2#1
 test('a handshake completes and is confirmed on both sides', () => {
   const pair = new Pair().handshake()
   assert.equal(pair.event('client', 'connected')?.alpn, 'test')
@@ -35,6 +36,7 @@ test('data arrives whole in both directions', () => {
 })
 
 for (const ratio of [0.01, 0.05, 0.2]) {
+  // spec: RFC 9000 §2.2#1, §13.2.1#2, §13.2.1#3, §13.3#7
   test(`data arrives whole with ${ratio * 100} % loss and reordering`, () => {
     for (let seed = 1; seed <= 5; seed++) {
       const pair = new Pair({ seed })
@@ -48,6 +50,7 @@ for (const ratio of [0.01, 0.05, 0.2]) {
   })
 }
 
+// spec: RFC 9000 §8.1.2, §17.2.5.1#3, §17.2.5.2#1, §7.3#2
 test('a server that demands Retry gets a validated client', () => {
   const pair = new Pair({ accept: { retry: 'always' } }).handshake()
   assert.equal(pair.server.stats.retries, 1)
@@ -55,6 +58,7 @@ test('a server that demands Retry gets a validated client', () => {
   pair.run(up.isDone)
 })
 
+// spec: RFC 9368 §2.1#2, §2.1#4, RFC 9000 §17.2.1#3
 test('a client that starts with a version the server does not speak falls back by Version Negotiation', () => {
   const pair = new Pair({
     client: { versions: [Version.V2, Version.V1] },
@@ -82,6 +86,7 @@ test('a token saves the Retry of the next connection, but only in the version it
   assert.equal(pair.server.stats.retries, 2, 'a token of version 1 says nothing in version 2')
 })
 
+// spec: RFC 9368 §2.1#3, RFC 9000 §6.2#1
 test('no common version ends the connection with the list that was offered', () => {
   const pair = new Pair({ client: { versions: [Version.V2] }, server: { versions: [Version.V1] } })
   pair.connect()
@@ -90,6 +95,7 @@ test('no common version ends the connection with the list that was offered', () 
   assert.ok(reason?.kind === 'version' && reason.offered.includes(Version.V1))
 })
 
+// spec: RFC 9368 §2.3#1
 test('both sides upgrade to version 2 within the first round trip when the server prefers it', () => {
   const pair = new Pair({ server: { versions: [Version.V2, Version.V1] } }).handshake()
   assert.equal(pair.connection.stats().version, Version.V2)
@@ -99,11 +105,13 @@ test('both sides upgrade to version 2 within the first round trip when the serve
   pair.run(up.isDone)
 })
 
+// spec: RFC 9000 §7.5#1
 test('a ClientHello of several datagrams completes the handshake', () => {
   const pair = new Pair({ tlsClient: { clientHelloBytesMin: 3000 } }).handshake()
   assert.ok(pair.accepted)
 })
 
+// spec: RFC 9000 §7.4.1#4
 test('a resumed connection sends its request in the first flight', () => {
   const pair = new Pair().handshake()
   pair.advance(200_000)
@@ -117,6 +125,7 @@ test('a resumed connection sends its request in the first flight', () => {
   assert.equal(pair.event('client', 'connected')?.earlyData, 'accepted')
 })
 
+// spec: RFC 9001 §4.6.2
 test('rejected 0-RTT data is delivered once, after the handshake', () => {
   const pair = new Pair({ tlsServer: { earlyData: 'reject' } }).handshake()
   pair.advance(200_000)
@@ -127,6 +136,7 @@ test('rejected 0-RTT data is delivered once, after the handshake', () => {
   assert.equal(pair.event('client', 'connected')?.earlyData, 'rejected')
 })
 
+// spec: RFC 9001 §6.2#1, §6.3#3
 test('keys are updated on request, and both sides follow', () => {
   const pair = new Pair().handshake()
   for (let round = 1; round <= 3; round++) {
@@ -139,6 +149,7 @@ test('keys are updated on request, and both sides follow', () => {
   }
 })
 
+// spec: RFC 9001 §6.6#3
 test('keys are updated by themselves after so many packets', () => {
   const pair = new Pair({ client: { keyUpdatePackets: 200 } }).handshake()
   const up = transfer(pair, 'client', 2_000_000)
@@ -162,6 +173,7 @@ test('keep-alive holds an idle connection open', () => {
   assert.equal(pair.event('client', 'closed'), undefined)
 })
 
+// spec: RFC 9000 §10.2.3#1, §11.1
 test('a close tells the peer code and reason, and nothing is left behind', () => {
   const pair = new Pair().handshake()
   pair.connection.close(42, 'done here')
@@ -177,6 +189,7 @@ test('a close tells the peer code and reason, and nothing is left behind', () =>
   assert.equal(pair.serverCrypto.openSpaces(), 0)
 })
 
+// spec: RFC 9000 §9.3#1, §9.3#2, §8.2.2#1
 test('a NAT rebinding during a download does not lose a byte', () => {
   const pair = new Pair().handshake()
   const down = transfer(pair, 'server', 2_000_000)
@@ -194,6 +207,7 @@ test('a NAT rebinding during a download does not lose a byte', () => {
   assert.equal(pair.accepted?.paths()[0]?.remotePort, 50_001)
 })
 
+// spec: RFC 9000 §9.5#1
 test('a client migrates to another address, with another connection ID', () => {
   const pair = new Pair().handshake()
   pair.advance(100_000)
@@ -206,6 +220,7 @@ test('a client migrates to another address, with another connection ID', () => {
   assert.notEqual(pair.connection.path.cids.active?.sequence, before)
 })
 
+// spec: RFC 9000 §5.1.1#2, §5.1.2#6
 test('a connection migrates a thousand times without running out of connection IDs', () => {
   const pair = new Pair().handshake()
   pair.advance(100_000)
@@ -219,6 +234,7 @@ test('a connection migrates a thousand times without running out of connection I
   assert.ok(pair.connection.core.paths.probes.length <= 8)
 })
 
+// spec: RFC 9000 §9.6.2#1, §9.6.2#2
 test('a client moves to the preferred address of the server, and the download goes on there', () => {
   const pair = new Pair({
     accept: { preferredAddress: { ipv4: { address: '10.0.0.77', port: 8443 } } },
@@ -241,6 +257,7 @@ test('a client moves to the preferred address of the server, and the download go
   assert.equal(pair.connection.stats().migrations, 1)
 })
 
+// spec: RFC 9000 §10.3#8, §10.3.1#1, §10.3.1#4
 test('a server that lost its state ends the connection by stateless reset', () => {
   const pair = new Pair().handshake()
   pair.advance(100_000)
@@ -262,6 +279,7 @@ test('datagrams travel beside streams and keep their boundaries', () => {
   assert.deepEqual(sizes, [100, 101, 102, 103, 104, 105, 106, 107, 108, 109])
 })
 
+// spec: RFC 9000 §4.1#1
 test('a receiver that does not read stops the sender at its window', () => {
   const pair = new Pair({ server: { streamWindowBytes: 65_536, connectionWindowBytes: 100_000 } }).handshake()
   const id = pair.connection.openStream('bidirectional') as number
@@ -272,6 +290,7 @@ test('a receiver that does not read stops the sender at its window', () => {
   assert.equal(pair.accepted?.core.streams.window.received, 65_536)
 })
 
+// spec: RFC 9000 §3.5#2
 test('a reset reaches the reader with its code; a stop reaches the writer', () => {
   const pair = new Pair().handshake()
   const id = pair.connection.openStream('bidirectional') as number
@@ -288,6 +307,7 @@ test('a reset reaches the reader with its code; a stop reaches the writer', () =
   assert.equal(pair.event('client', 'streamStopped')?.code, 88)
 })
 
+// spec: RFC 9000 §2.1, §4.6#2
 test('thousands of short streams are opened, answered and forgotten within the stream limit', () => {
   const pair = new Pair({ server: { maxStreamsBidi: 20 } }).handshake()
   let opened = 0

@@ -17,6 +17,7 @@ const silent: ConnectionObserver = {
   event() {},
 }
 
+// spec: RFC 9000 §9.5#1, §9.5#2
 test('a client that has migrated is not called back by packets under way to its old address', () => {
   const pair = new Pair().handshake()
   pair.advance(100_000)
@@ -69,6 +70,7 @@ function afterNegotiation(version: number): HandshakeFacts {
   }
 }
 
+// spec: RFC 9368 §4#14, §8#1
 test('Version Negotiation to version 1 works with a server that sends no version_information, to version 2 it does not', () => {
   const peer = {
     ...defaultTransportParameters(),
@@ -79,6 +81,7 @@ test('Version Negotiation to version 1 works with a server that sends no version
   assert.throws(() => authenticatePeer(peer, afterNegotiation(Version.V2)), /without version_information/)
 })
 
+// spec: RFC 9000 §9.3.2#1, §9.3.3
 test('a server whose client was moved by a forged source address goes back to the address it had validated', () => {
   const pair = new Pair().handshake()
   pair.advance(100_000)

@@ -138,7 +138,7 @@ test('the frames of RFC 10069 reach the sink once multipath is negotiated, and a
   fails(bytes, 'FRAME_ENCODING_ERROR')
 })
 
-// spec: RFC 9000 §12.4
+// spec: RFC 9000 §12.4, RFC 9000 §12.4
 test('a packet without frames, an unknown frame, a long-winded frame type and a misplaced frame are errors', () => {
   fails([], 'PROTOCOL_VIOLATION')
   fails([0x20], 'FRAME_ENCODING_ERROR')
@@ -149,13 +149,13 @@ test('a packet without frames, an unknown frame, a long-winded frame type and a 
   fails([0x1d, 0, 0], 'PROTOCOL_VIOLATION', LEVEL_INITIAL)
 })
 
-// spec: RFC 9000 §19.3.1
+// spec: RFC 9000 §19.3.1, RFC 9000 §19.3.1
 test('acknowledging negative packet numbers is an error', () => {
   fails([2, 3, 0, 0, 4], 'FRAME_ENCODING_ERROR')
   fails([2, 9, 0, 1, 3, 5, 0], 'FRAME_ENCODING_ERROR')
 })
 
-// spec: RFC 9000 §19.7, §19.15
+// spec: RFC 9000 §19.7, §19.15, RFC 9000 §19.7#2, §19.15#1, §19.15#6
 test('empty tokens and impossible connection IDs are errors', () => {
   fails([7, 0], 'FRAME_ENCODING_ERROR')
   const token = new Array<number>(16).fill(0)
@@ -164,7 +164,7 @@ test('empty tokens and impossible connection IDs are errors', () => {
   fails([0x18, 1, 2, 1, 9, ...token], 'FRAME_ENCODING_ERROR')
 })
 
-// spec: RFC 9000 §19.11
+// spec: RFC 9000 §19.11, RFC 9000 §4.6#1, §19.11#1, §19.14
 test('a stream limit above 2^60 is an error, 2^60 is not', () => {
   fails([0x12, 0xd0, 0, 0, 0, 0, 0, 0, 1], 'FRAME_ENCODING_ERROR')
   assert.equal(decode([0x12, 0xd0, 0, 0, 0, 0, 0, 0, 0]).log.length, 1)

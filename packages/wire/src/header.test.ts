@@ -90,7 +90,7 @@ test('no bytes make the parser throw or point outside the datagram', () => {
   )
 })
 
-// spec: RFC 9000 §17.2
+// spec: RFC 9000 §17.2#3, §17.2#6
 test('a connection ID of more than 20 bytes in version 1 makes the packet be dropped', () => {
   const bytes = new Uint8Array(100)
   bytes.set([0xc0, 0, 0, 0, 1, 21])
@@ -120,6 +120,7 @@ test('version 2 renumbers the long header types', () => {
   }
 })
 
+// spec: RFC 9000 §17.2.1#3
 test('a Version Negotiation packet names the versions and swaps the connection IDs', () => {
   const packet = encodeVersionNegotiation(hex('0102'), hex('030405'), [1, 0x1a2a3a4a], 7)
   const view = new HeaderView()
@@ -151,6 +152,7 @@ test('the packet number examples of RFC 9000 appendix A hold', () => {
   assert.equal(expandPacketNumber(0xa82f30ea, 0x9b32, 16), 0xa82f9b32)
 })
 
+// spec: RFC 9000 §17.1#2
 test('a truncated packet number expands to the number sent, whatever was acknowledged', () => {
   fc.assert(
     fc.property(fc.nat(2 ** 40), fc.nat(100_000), fc.nat(50), (acked, ahead, missing) => {

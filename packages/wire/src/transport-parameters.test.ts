@@ -75,6 +75,7 @@ for (const [what, bytes, sender] of [
   })
 }
 
+// spec: RFC 9000 §7.4.2
 test('unknown parameters are ignored', () => {
   assert.equal(decodeTransportParameters(Uint8Array.of(0x40, 0x99, 2, 1, 1, 1, 1, 5), 'client').maxIdleTimeoutMs, 5)
 })

@@ -127,6 +127,7 @@ test('acknowledging twenty-five thousand packets again and again is cheap, one l
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §13.2.3#4
 test('packet numbers with gaps do not make the victim remember or report more than 64 ranges', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)

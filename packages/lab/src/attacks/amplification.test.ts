@@ -8,6 +8,7 @@ import { assertHonestWorks, attack, createScene, flood } from './scene.ts'
 
 const TARGET = '192.0.2.99:53'
 
+// spec: RFC 9000 §8#1, §8.1#1, §8.1#2
 test('a forged Initial draws at most three times its size towards the forged address, for ever', () => {
   const scene = createScene({ certificateBytes: 20_000 })
   const forge = new InitialForge(7)
@@ -18,6 +19,7 @@ test('a forged Initial draws at most three times its size towards the forged add
   assert.ok(bytes <= 3 * 1_200, `${bytes} bytes for 1200`)
 })
 
+// spec: RFC 9000 §8.1#1, §8.1#2
 test('repeating the forged Initial draws at most three times what was sent in all', () => {
   const scene = createScene({ certificateBytes: 20_000 })
   const forge = new InitialForge(7)
@@ -32,6 +34,7 @@ test('repeating the forged Initial draws at most three times what was sent in al
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §14.1#3, §14.1#4
 for (const datagramBytes of [300, 800, 1_199])
   test(`an Initial in a datagram of ${datagramBytes} bytes gets no handshake`, () => {
     const scene = createScene()
@@ -45,6 +48,7 @@ for (const datagramBytes of [300, 800, 1_199])
     assert.equal(scene.victim.connections.size, 1)
   })
 
+// spec: RFC 9000 §5.2.2#2, §17.2.1#7
 test('unknown versions in small datagrams get no Version Negotiation, in large ones one that is smaller', () => {
   const scene = createScene()
   const packet = new Uint8Array(1_200).fill(0x11)
@@ -60,6 +64,7 @@ test('unknown versions in small datagrams get no Version Negotiation, in large o
   assert.ok(flow.bytes < 100)
 })
 
+// spec: RFC 9000 §6.1, RFC 9368 §2.1#6
 test('a Version Negotiation packet gets no answer, so two servers cannot be set upon each other', () => {
   const scene = createScene()
   const packet = new Uint8Array(1_200).fill(0x22)
@@ -70,6 +75,7 @@ test('a Version Negotiation packet gets no answer, so two servers cannot be set 
   assert.equal(scene.arena.flow(VICTIM, TARGET).bytes, 0)
 })
 
+// spec: RFC 9000 §10.3.3, §10.3#5
 test('stateless resets are smaller than what draws them, so that two endpoints do not keep each other busy', () => {
   const scene = createScene()
   let resets = 0
@@ -86,6 +92,7 @@ test('stateless resets are smaller than what draws them, so that two endpoints d
   assert.ok(resets > 50, `only ${resets} packets were answered at all`)
 })
 
+// spec: RFC 9000 §9.3#3
 test('a client that claims to have moved draws at most three times what came from there', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)
@@ -114,6 +121,7 @@ test('a client that claims to have moved draws at most three times what came fro
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §8.2.2#6
 test('path challenges from forged addresses are answered within the same limit', () => {
   const scene = createScene()
   const { peer } = attack(scene)

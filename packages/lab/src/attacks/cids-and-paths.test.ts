@@ -7,6 +7,7 @@ import { Frames } from './frames.ts'
 import { bogusAddress, cid } from './initials.ts'
 import { assertHonestWorks, attack, createScene, flood, liveBytes, MIB } from './scene.ts'
 
+// spec: RFC 9000 §5.1.1#5
 test('more connection IDs than asked for close the connection with CONNECTION_ID_LIMIT_ERROR', () => {
   const scene = createScene()
   const { peer } = attack(scene)
@@ -49,6 +50,7 @@ test("retiring the victim's connection IDs as fast as it issues them keeps its t
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §19.16#1
 test('retiring a connection ID that was never issued is a PROTOCOL_VIOLATION', () => {
   const scene = createScene()
   const { peer } = attack(scene)
@@ -74,6 +76,7 @@ test('packets of one connection from three thousand addresses leave a handful of
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §8.2.2#1, §8.2.2#7, §19.17
 test('path challenges in a flood on the same path are answered, but not one by one without bound', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)
@@ -90,6 +93,7 @@ test('path challenges in a flood on the same path are answered, but not one by o
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §12.3#4, §12.3#5
 test('somebody who replays packets from elsewhere cannot take the path away', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)

@@ -31,6 +31,7 @@ function assertDownloads({ arena, client }: Bystanders): void {
   arena.until(() => client.finished > 0, 10_000_000, `the download (${client.closed ?? 'still open'})`)
 }
 
+// spec: RFC 9000 §17.2.5.2#3
 test('a forged Retry, whose integrity tag is wrong, does not divert a client', () => {
   const scene = connecting()
   const scid = scene.sniffer.scid(CLIENT, VICTIM)
@@ -67,6 +68,7 @@ test('packets that look like stateless resets with guessed tokens do not end a c
   scene.arena.until(() => scene.client.finished > finished, 5_000_000, 'another download')
 })
 
+// spec: RFC 9000 §9#5
 test('a client takes nothing from addresses that are not its server, valid packets included', () => {
   const scene = connecting()
   const seen: Uint8Array[] = []
@@ -110,6 +112,7 @@ test('a server that hands out tokens without end fills no memory of the client',
   assert.ok(liveBytes() - before < 4 * MIB, `grew by ${liveBytes() - before} bytes`)
 })
 
+// spec: RFC 9000 §19.7#2
 test('an empty token is a FRAME_ENCODING_ERROR', () => {
   const { scene, peer } = evilServer()
   peer.send(new Frames().numbers(FrameType.NewToken, 0))
@@ -130,6 +133,7 @@ test('HANDSHAKE_DONE repeated is harmless', () => {
   assert.ok(peer.packetsReceived > 0)
 })
 
+// spec: RFC 9000 §19.8#1
 test('a server that sends on streams the client never opened is told STREAM_STATE_ERROR', () => {
   const { scene, peer } = evilServer()
   peer.send(new Frames().stream(4_000, 0, new Uint8Array(10)))
@@ -137,6 +141,7 @@ test('a server that sends on streams the client never opened is told STREAM_STAT
   assert.equal(peer.closeCode(), 0x05)
 })
 
+// spec: RFC 9000 §4.6#3, §19.11#4
 test('a server that pushes streams beyond the limit is told STREAM_LIMIT_ERROR', () => {
   const { scene, peer } = evilServer()
   peer.send(new Frames().stream(3 + 4 * 100_000, 0, new Uint8Array(10)))

@@ -6,6 +6,7 @@ import { Frames } from './frames.ts'
 import { bogusAddress, cid, InitialForge } from './initials.ts'
 import { ATTACKER, assertHonestWorks, attack, createScene, flood, liveBytes, MIB } from './scene.ts'
 
+// spec: RFC 9000 §7.5#2
 test('CRYPTO data far ahead closes the connection with CRYPTO_BUFFER_EXCEEDED', () => {
   const scene = createScene()
   const { peer } = attack(scene)
@@ -43,6 +44,7 @@ test('post-handshake CRYPTO data that TLS does not expect closes only the connec
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9001 §6.1#2
 test('a second key update before the first can have been acknowledged is KEY_UPDATE_ERROR', () => {
   const scene = createScene()
   const { peer } = attack(scene)
@@ -56,6 +58,7 @@ test('a second key update before the first can have been acknowledged is KEY_UPD
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9001 §6.2#1, §6.2#2
 test('a key update a second is followed a hundred times without other harm', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)
@@ -75,6 +78,7 @@ test('a key update a second is followed a hundred times without other harm', () 
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9001 §5.5#2
 test('forged packets with a flipped key phase do not make the victim update its keys', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)
@@ -92,6 +96,7 @@ test('forged packets with a flipped key phase do not make the victim update its 
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9001 §6.6#6, §6.6#7
 test('so many forgeries that the integrity limit is reached close the connection with AEAD_LIMIT_REACHED', () => {
   const scene = createScene({ crypto: { integrityPackets: 100 } })
   const { peer, connection } = attack(scene)
@@ -151,6 +156,7 @@ test('thirty thousand random datagrams are dropped without an answer larger than
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9001 §5.5#2
 test('corrupting any byte of a valid packet changes nothing but a counter', () => {
   const scene = createScene()
   const { peer, connection } = attack(scene)

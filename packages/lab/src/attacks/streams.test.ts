@@ -46,6 +46,7 @@ function acknowledge(peer: ReturnType<typeof attack>['peer']): void {
   if (ranges.length > 0) peer.send(new Frames(8_000).ack(ranges.slice(0, 100)))
 }
 
+// spec: RFC 9000 §4.6#3, §19.11#4
 test('a stream beyond the limit closes the connection with STREAM_LIMIT_ERROR', () => {
   const scene = createScene()
   const { peer } = attack(scene)
@@ -90,6 +91,7 @@ test('every second byte of a stream ends the connection, not the memory', () => 
   assertHonestWorks(scene)
 })
 
+// spec: RFC 9000 §4.1#2
 test('more data than the window allows closes the connection with FLOW_CONTROL_ERROR', () => {
   const scene = createScene()
   scene.responder.isReading = false

@@ -32,6 +32,7 @@ function retryFor(scene: Scene, forge: InitialForge, number: number, from: strin
   return ticket
 }
 
+// spec: RFC 9000 §8.1.4#4
 test('a Retry token stolen by another address opens no handshake for it', () => {
   const scene = createScene({ server: { retry: 'always' } })
   const forge = new InitialForge(21)
@@ -47,6 +48,7 @@ test('a Retry token stolen by another address opens no handshake for it', () => 
   assert.equal(scene.victim.connections.size, connections)
 })
 
+// spec: RFC 9000 §8.1.1, §8.1.2
 test('a token in the hands of its owner does', () => {
   const scene = createScene({ server: { retry: 'always' }, certificateBytes: 6_000 })
   const forge = new InitialForge(21)
@@ -73,6 +75,7 @@ test('a Retry token that is an hour old is refused', () => {
   assert.ok(scene.arena.flow(VICTIM, from).bytes - before < 1_200)
 })
 
+// spec: RFC 9000 §8.1.3#10, §8.1.4#1, §8.1.4#2
 test('invented tokens of any kind and length are refused or answered like none', () => {
   const scene = createScene({ server: { retry: 'always' } })
   const forge = new InitialForge(21)

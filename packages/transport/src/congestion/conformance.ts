@@ -92,6 +92,7 @@ function windowBounds(name: string, make: (mtuBytes: number) => CongestionContro
       assert.equal(make(mtu).slowStartThresholdBytes, Infinity)
     })
 
+  // spec: RFC 9438 §4.6#5
   test(`${name}: repeated congestion never shrinks the window under two datagrams`, () => {
     const sender = new Sender(make(MTU))
     for (let i = 0; i < 20; i += 1) {
@@ -107,6 +108,7 @@ function windowBounds(name: string, make: (mtuBytes: number) => CongestionContro
     assert.equal(sender.controller.slowStartThresholdBytes, 2 * MTU)
   })
 
+  // spec: RFC 9002 §7.6.2#4
   test(`${name}: persistent congestion leaves two datagrams and begins slow start again`, () => {
     const sender = new Sender(make(MTU))
     for (let i = 0; i < 4; i += 1) sender.round()
@@ -153,6 +155,7 @@ function windowBounds(name: string, make: (mtuBytes: number) => CongestionContro
 }
 
 function growth(name: string, make: (mtuBytes: number) => CongestionController): void {
+  // spec: RFC 9438 §4.10
   test(`${name}: slow start doubles the window each round trip`, () => {
     const sender = new Sender(make(MTU))
     for (let i = 1; i <= 5; i += 1) {
@@ -222,6 +225,7 @@ function growth(name: string, make: (mtuBytes: number) => CongestionController):
 }
 
 function recovery(name: string, make: (mtuBytes: number) => CongestionController, beta: number): void {
+  // spec: RFC 9002 §7.3.1, §7.3.2, RFC 9438 §4.6#1
   for (const kind of ['loss', 'ecn'] as const)
     test(`${name}: ${kind} cuts the window once per round trip and sets the threshold to it`, () => {
       const sender = new Sender(make(MTU))

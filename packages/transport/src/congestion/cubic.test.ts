@@ -70,6 +70,7 @@ test('CUBIC: after a loss the window is 0.7 of what it was and is back there aft
   near(sender.controller.windowBytes, 1_000 * MTU, 0.005)
 })
 
+// spec: RFC 9438 §4.4, §4.5
 test('CUBIC: the window follows W_cubic one round trip ahead, concave and convex', () => {
   const sender = new Greedy(100_000, 1_000)
   sender.lose()
@@ -83,6 +84,7 @@ test('CUBIC: the window follows W_cubic one round trip ahead, concave and convex
   }
 })
 
+// spec: RFC 9438 §4.4, §4.5
 test('CUBIC: each acknowledgment adds its share of what W_cubic reaches one round trip later', () => {
   const sender = new Greedy(100_000, 1_000)
   sender.lose()
@@ -141,6 +143,7 @@ test('CUBIC: a loss above the previous maximum takes the window itself as platea
   assert.ok(sender.controller.windowBytes >= before * 0.99)
 })
 
+// spec: RFC 9438 §4.2
 test('CUBIC: time in which the application sends little does not count on the curve', () => {
   const busy = new Greedy(100_000, 1_000)
   const pausing = new Greedy(100_000, 1_000)

@@ -8,6 +8,7 @@ const MTU = 1_200
 
 conformance('NewReno', createNewReno, 0.5)
 
+// spec: RFC 9002 §7.3.3
 test('NewReno: congestion avoidance adds one datagram per window acknowledged', () => {
   const sender = new Sender(createNewReno(MTU))
   for (let i = 0; i < 4; i += 1) sender.round()

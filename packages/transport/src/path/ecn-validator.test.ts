@@ -41,6 +41,7 @@ test('CE marks are returned as their increase', () => {
   assert.equal(ecn.onAckEcn(APP, 0, 0, 6, 0, 4), 0)
 })
 
+// spec: RFC 9000 §13.4.2.2#1
 for (const [what, newly0, newly1, ect0, ect1, ce, reason] of [
   ['markings erased on the way', 5, 0, 4, 0, 0, /lost on the way/],
   ['more ECT(0) than sent', 5, 0, 11, 0, 0, /more ECT\(0\)/],
@@ -55,6 +56,7 @@ for (const [what, newly0, newly1, ect0, ect1, ce, reason] of [
     assert.equal(ecn.codepointToSend(), Ecn.NotEct)
   })
 
+// spec: RFC 9000 §13.4.2.2#1
 test('counts that go down fail', () => {
   const ecn = sent(10)
   ecn.onAckEcn(APP, 5, 0, 5, 0, 0)
@@ -70,6 +72,7 @@ test('one CE mark cannot stand for an ECT(0) and an ECT(1) packet', () => {
   assert.equal(ecn.state, 'failed')
 })
 
+// spec: RFC 9000 §13.4.2.2#1
 test('an ACK without counts fails if it acknowledges marked packets, else not', () => {
   const ecn = sent(10)
   ecn.onAckWithoutEcn(0)
@@ -106,6 +109,7 @@ test('marking continues when one of them arrived', () => {
   assert.equal(ecn.state, 'capable')
 })
 
+// spec: RFC 9000 §13.4.2.1
 test('a reordered ACK is no reason to fail and still counts as arrival', () => {
   const ecn = sent(10)
   ecn.onReorderedAck(1)

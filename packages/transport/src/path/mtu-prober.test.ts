@@ -39,6 +39,7 @@ for (const maximum of [1_452, 1_472, 8_972, 65_507])
     assert.equal(prober.pollTimeout(), NEVER)
   })
 
+// spec: RFC 8899 §3#1
 test('whatever a link carries, the search comes within 16 bytes of it and never above', () => {
   fc.assert(
     fc.property(
@@ -102,6 +103,7 @@ function grown(): MtuProber {
   return prober
 }
 
+// spec: RFC 8899 §3#19
 test('large packets that vanish while small ones pass bring the base size back', () => {
   const prober = grown()
   assert.equal(prober.onPacketLost(1_472, 1_000), false)
@@ -115,6 +117,7 @@ test('large packets that vanish while small ones pass bring the base size back',
   assert.ok(prober.mtuBytes <= 1_400 && prober.mtuBytes >= 1_384)
 })
 
+// spec: RFC 8899 §3#23
 test('a burst lost at one moment is congestion, not a black hole', () => {
   const prober = grown()
   prober.onPacketAcked(60)
@@ -123,6 +126,7 @@ test('a burst lost at one moment is congestion, not a black hole', () => {
   assert.equal(prober.mtuBytes, 1_472)
 })
 
+// spec: RFC 8899 §3#7
 test('losses between large packets that arrive are congestion, however many', () => {
   const prober = grown()
   for (let i = 0; i < 100; i += 1) {
@@ -179,6 +183,7 @@ test('a new path begins at the base and waits for validation', () => {
   assert.equal(search(prober, 1_472, 0), 1)
 })
 
+// spec: RFC 8899 §3#24
 test('a late answer to a size already given up reopens what lies above it', () => {
   const prober = new MtuProber(9_000)
   prober.start()

@@ -96,6 +96,7 @@ test('a probe sent without budget is paid for before the next train', () => {
   assert.equal(pacer.nextSendUs(0, rate, 100_000) - usualUs, MTU)
 })
 
+// spec: RFC 9002 §7.7#2
 test('over any span no more than one burst plus rate times span is released', () => {
   fc.assert(
     fc.property(

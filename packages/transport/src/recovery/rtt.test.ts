@@ -19,6 +19,7 @@ test('before the first sample the RTT is 333 ms and the probe timeout about one 
   assert.equal(rtt.ptoUs(0), 999_000)
 })
 
+// spec: RFC 9002 §5.2#1
 test('the first sample replaces the assumption and ignores the acknowledgment delay', () => {
   const rtt = new RttEstimator()
   rtt.onSample(40_000, 15_000, confirmed, 7)
@@ -28,6 +29,7 @@ test('the first sample replaces the assumption and ignores the acknowledgment de
   assert.equal(rtt.firstSampleAtUs, 7)
 })
 
+// spec: RFC 9002 §5.2#2
 test('later samples are smoothed with 1/8 and 1/4, the variation against the old mean', () => {
   const rtt = new RttEstimator()
   rtt.onSample(40_000, 0, confirmed, 0)
@@ -36,6 +38,7 @@ test('later samples are smoothed with 1/8 and 1/4, the variation against the old
   near(rtt.smoothedUs, 0.875 * 40_000 + 0.125 * 50_000)
 })
 
+// spec: RFC 9002 §5.3#3
 test('a claimed acknowledgment delay is capped only after the handshake is confirmed', () => {
   const before = new RttEstimator()
   before.onSample(40_000, 0, handshaking, 0)
@@ -47,6 +50,7 @@ test('a claimed acknowledgment delay is capped only after the handshake is confi
   near(after.smoothedUs, 0.875 * 40_000 + 0.125 * 75_000)
 })
 
+// spec: RFC 9002 §5.3#4
 test('a delay that would push the sample under the minimum is not subtracted', () => {
   const rtt = new RttEstimator()
   rtt.onSample(40_000, 0, confirmed, 0)
@@ -54,6 +58,7 @@ test('a delay that would push the sample under the minimum is not subtracted', (
   near(rtt.smoothedUs, 0.875 * 40_000 + 0.125 * 45_000)
 })
 
+// spec: RFC 9002 §6.1.2#2, §6.2.1#1
 test('timers never fall under the granularity of 1 ms', () => {
   const rtt = new RttEstimator()
   for (let i = 0; i < 100; i += 1) rtt.onSample(50, 0, confirmed, i)
