@@ -96,6 +96,8 @@ export class HandshakeFlow {
     const core = this.#core
     if (this.hasPeer || this.retrySourceCid !== undefined || token.length === 0) return false
     if (version !== core.version) return false
+    // RFC 9000 §17.2.5.1: "A client MUST discard a Retry packet that contains a Source Connection ID field that is identical to the Destination Connection ID field of its Initial packet."
+    if (equalBytes(scid, core.originalDestinationCid)) return false
     const pseudo = retryPseudoPacket(core.originalDestinationCid, bytes.subarray(start, end - 16))
     const tag = core.crypto.retryIntegrityTag(version, pseudo)
     // RFC 9000 §17.2.5.2: "Clients MUST discard Retry packets that have a Retry Integrity Tag that cannot be validated"
@@ -290,6 +292,10 @@ export class HandshakeFlow {
     core.observer?.event('parameters_set', { owner: 'remote', ...describe(parameters) }, core.streams.nowUs)
     core.observer?.event('parameters_set', { owner: 'local', ...describe(core.localParameters) }, core.streams.nowUs)
   }
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }
 
 function effectiveIdleUs(ours: Micros, theirs: Micros): Micros {

@@ -79,7 +79,9 @@ export class Path {
   /** Bytes of ack-eliciting packets that congestion control and pacing allow now. */
   sendBudget(nowUs: Micros): number {
     const { congestion, inFlightBytes } = this.recovery
-    const window = congestion.windowBytes - inFlightBytes
+    const { mtuBytes } = this.mtu
+    // RFC 9002 §7: "An endpoint MUST NOT send a packet if it would cause bytes_in_flight … to be larger than the congestion window": room for whole datagrams only
+    const window = Math.floor((congestion.windowBytes - inFlightBytes) / mtuBytes) * mtuBytes
     if (window <= 0 || !this.#isPaced) return Math.max(0, window)
     return Math.min(window, this.pacer.budgetBytes(nowUs, congestion.pacingRate(this.rtt), congestion.windowBytes))
   }
@@ -87,7 +89,7 @@ export class Path {
   /** When pacing allows the next packet; `nowUs` or earlier if it does already, NEVER when the window is the limit. */
   nextSendUs(nowUs: Micros): Micros {
     const { congestion, inFlightBytes } = this.recovery
-    if (!this.#isPaced || inFlightBytes >= congestion.windowBytes) return NEVER
+    if (!this.#isPaced || congestion.windowBytes - inFlightBytes < this.mtu.mtuBytes) return NEVER
     return this.pacer.nextSendUs(nowUs, congestion.pacingRate(this.rtt), congestion.windowBytes)
   }
 

@@ -83,6 +83,7 @@ export class Transmitter {
     if (!core.handshakeConfirmed || !path.isValidated || train.budget <= 0) return false
     const size = path.mtu.nextProbe(nowUs)
     if (size === 0 || size > out.bytes.length || !path.space.sent.canSend()) return false
+    if (path.recovery.inFlightBytes + size > path.recovery.congestion.windowBytes) return false
     train.beginDatagram()
     if (!train.begin(Level.OneRtt, path, path.cids.active?.cid ?? EMPTY, out.bytes, 0, size)) return false
     const packet = train.writer
