@@ -41,6 +41,8 @@ export interface TransportConfig {
   /** CRYPTO bytes buffered out of order per level. */
   readonly cryptoBufferBytesMax: number
   readonly isActiveMigrationDisabled: boolean
+  /** Paths at once (RFC 10069); 1 = the extension is not offered. */
+  readonly maxPaths: number
   /** 1-RTT packets after which the keys are updated, besides the AEAD's own limit. */
   readonly keyUpdatePackets: number
   /** One packet number in about this many is skipped, to catch optimistic acknowledgments; 0 = never. */
@@ -74,6 +76,7 @@ export const transportDefaults: TransportConfig = {
   versions: [Version.V1, Version.V2],
   cryptoBufferBytesMax: 64 * KiB,
   isActiveMigrationDisabled: false,
+  maxPaths: 1,
   keyUpdatePackets: 2 ** 23,
   skipPacketNumberEvery: 500,
 }
@@ -96,6 +99,7 @@ const bounds: Readonly<Partial<Record<keyof TransportConfig, readonly [number, n
   maxAckDelayUs: [0, 16_000_000],
   activeCidLimit: [2, 64],
   cryptoBufferBytesMax: [4 * KiB, 16 * MiB],
+  maxPaths: [1, 32],
   keyUpdatePackets: [100, 2 ** 36],
   skipPacketNumberEvery: [0, 2 ** 30],
 }

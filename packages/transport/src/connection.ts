@@ -17,6 +17,7 @@ import type {
 import { CryptoError } from './handshake.ts'
 import { HandshakeFlow } from './handshake-flow.ts'
 import type { ConnectionObserver } from './observe.ts'
+import { Multipath, type PathStatus } from './path/multipath.ts'
 import { Path } from './path/path.ts'
 import { PathManager } from './path/path-manager.ts'
 import { type CryptoPort, Level, NO_KEY, type RandomSource, type TlsSession } from './ports/crypto.ts'
@@ -25,6 +26,7 @@ import { Receipts } from './receive/receipts.ts'
 import { Receiver } from './receive/receiver.ts'
 import { PacketSpace } from './recovery/packet-space.ts'
 import { type ConnectionStats, type PathView, connectionStats, pathView } from './stats.ts'
+import { ConnectionTimers } from './timers.ts'
 import { Transmitter } from './transmit/transmitter.ts'
 
 /** What a connection needs of its endpoint. */
@@ -63,11 +65,9 @@ export class Connection implements StreamTransport {
   readonly #receipts: Receipts
   #nowUs: Micros
   #closeAtUs: Micros = NEVER
-  /** When the last keep-alive was asked for. */
-  #keptAliveAtUs: Micros = 0
+  readonly #timers: ConnectionTimers
   #closePending = false
   #packetsWhileClosing = 0
-  #handshakeDeadlineUs: Micros = NEVER
   /** Bookkeeping of the endpoint: position in its deadline heap, membership in its queues. */
   heapIndex = -1
   deadlineUs: Micros = NEVER
@@ -99,16 +99,24 @@ export class Connection implements StreamTransport {
         },
         isHandshakeConfirmed: () => core.handshakeConfirmed,
         isMigrationForbidden: () => core.peerParameters?.disableActiveMigration === true,
+        onPathUnreachable: (path, at) =>
+          this.core.multipath.close(path.id, transportErrorCodes.PATH_UNSTABLE_OR_POOR, at),
         onPathEvent: (change, path) =>
           core.observer?.event('path', { path_id: path.id, change, remote: path.tuple.remoteAddress }, this.#nowUs),
       },
       core.events,
     )
-    const path = this.#createPath(0, init.tuple)
+    core.multipath = new Multipath(core, {
+      createRegistry: (pathId) => new CidRegistry(pathId, this.#host),
+      createPath: (pathId, tuple, cids) => this.#createPath(pathId, tuple, cids),
+      releasePath: (path) => this.#releasePath(path),
+      onPathEvent: (change, path) => this.#onMultipathEvent(change, path),
+    })
+    const cids = new CidRegistry(0, this.#host)
+    core.multipath.registries.set(0, cids)
+    const path = this.#createPath(0, init.tuple, cids)
     path.cids.adoptLocal(init.localCid)
-    for (const level of [Level.Initial, Level.Handshake] as const)
-      path.recovery.spaces.push(core.spaces[level] as PacketSpace)
-    path.recovery.spaces.push(path.space)
+    path.recovery.spaces.unshift(core.spaces[Level.Initial] as PacketSpace, core.spaces[Level.Handshake] as PacketSpace)
     core.spaces[Level.OneRtt] = path.space
     core.paths.paths.push(path)
     this.receiver = new Receiver(core, {
@@ -123,16 +131,30 @@ export class Connection implements StreamTransport {
       onKeys: (level) => this.#onKeys(level),
       onHandshakeComplete: () => this.#onHandshakeComplete(),
     })
-    this.#handshakeDeadlineUs = nowUs + config.handshakeTimeoutUs
+    this.#timers = new ConnectionTimers(core, this.#transmitter, nowUs + config.handshakeTimeoutUs)
     core.events.onFirst(() => this.#host.onWake(this))
   }
 
-  #createPath(id: number, tuple: PathTuple): Path {
+  #createPath(id: number, tuple: PathTuple, cids: CidRegistry): Path {
     const { core } = this
     const space = new PacketSpace(Level.OneRtt, id, core.crypto.createSpace())
-    const cids = new CidRegistry(id, this.#host)
     const path = new Path(id, tuple, space, cids, core.config, core, this.#receipts)
+    if (core.peerParameters !== undefined) {
+      path.mtu.setMaximum(Math.min(core.config.mtuBytesMax, core.peerParameters.maxUdpPayloadSize), this.#nowUs)
+    }
+    path.recovery.spaces.push(space)
+    space.phaseFirstSent = 0
     return path
+  }
+
+  #releasePath(path: Path): void {
+    this.core.crypto.closeSpace(path.space.handle)
+  }
+
+  #onMultipathEvent(change: 'opened' | 'abandoned' | 'status', path: Path): void {
+    this.core.events.push({ kind: 'path', path: path.id, change })
+    const { remoteAddress: remote, localAddress: local } = path.tuple
+    this.core.observer?.event('path', { path_id: path.id, change, local, remote }, this.#nowUs)
   }
 
   get path(): Path {
@@ -226,6 +248,38 @@ export class Connection implements StreamTransport {
     return isRotated
   }
 
+  /**
+   * Client: opens a further path over `tuple` (RFC 10069 §3). It carries data once it is validated, event `path` tells.
+   * Undefined = multipath was not negotiated, or no path ID or connection ID is left now.
+   */
+  openPath(tuple: PathTuple, options: { readonly status?: PathStatus }, nowUs: Micros): number | undefined {
+    const path = this.core.multipath.open(tuple, options.status ?? 'available', nowUs)
+    this.#wake()
+    return path?.id
+  }
+
+  /** Says how the peer should use a path: `backup` = only when no available one works (RFC 10069 §3.3). */
+  setPathStatus(id: number, status: PathStatus): void {
+    this.core.multipath.setStatus(id, status)
+    this.#wake()
+  }
+
+  /** Abandons a path; `code` as in RFC 10069 §4.2.1. Closing the last one closes the connection. */
+  closePath(id: number, nowUs: Micros, code: number = transportErrorCodes.APPLICATION_ABANDON_PATH): void {
+    try {
+      this.core.multipath.close(id, code, nowUs)
+    } catch (error) {
+      this.fail(error, nowUs)
+    }
+    this.#wake()
+  }
+
+  /** A packet came for a path ID not in use: a server opens the path. The endpoint calls this. */
+  acceptPath(id: number, tuple: PathTuple, nowUs: Micros): Path | undefined {
+    this.setNow(nowUs)
+    return this.core.multipath.accept(id, tuple, nowUs)
+  }
+
   /** Client: moves to other addresses after validating them (RFC 9000 §9). False when the peer forbids it or gave no CID. */
   migrate(tuple: PathTuple, nowUs: Micros): boolean {
     const isStarted = this.core.paths.migrate(this.path, tuple, nowUs)
@@ -281,7 +335,7 @@ export class Connection implements StreamTransport {
     const { core } = this
     const { tls } = core.handshake
     core.state = LifeState.Established
-    this.#handshakeDeadlineUs = NEVER
+    this.#timers.handshakeDeadlineUs = NEVER
     const wasEarly = this.flow.usedEarlyData
     const isAccepted = tls.earlyDataAccepted()
     if (!core.isServer && wasEarly && !isAccepted) this.flow.onEarlyDataRejected()
@@ -312,6 +366,7 @@ export class Connection implements StreamTransport {
     this.path.mtu.start()
     const limit = Math.min(core.peerParameters?.activeConnectionIdLimit ?? 2, core.config.activeCidLimit)
     this.path.cids.replenish(limit)
+    if (core.multipath.isNegotiated) core.multipath.issueCids()
     core.events.push({ kind: 'confirmed' })
     core.observer?.event('connection_state', { new: 'handshake_confirmed' }, nowUs)
     if (!core.isServer) this.#considerPreferredAddress(nowUs)
@@ -413,68 +468,23 @@ export class Connection implements StreamTransport {
   nextTimeoutUs(nowUs: Micros): Micros {
     const { core } = this
     if (core.state >= LifeState.Closing) return core.state === LifeState.Drained ? NEVER : this.#closeAtUs
-    let next = Math.min(
-      this.#handshakeDeadlineUs,
-      this.#idleAtUs(),
-      core.keys.previousDropAtUs,
-      core.paths.nextTimeoutUs(),
-    )
-    for (const path of core.paths.paths) next = Math.min(next, this.#pathTimeoutUs(path, nowUs))
-    if (core.config.keepAliveUs > 0 && core.state === LifeState.Established) {
-      next = Math.min(next, Math.max(core.lastActivityUs, this.#keptAliveAtUs) + core.config.keepAliveUs)
-    }
-    return next
+    return this.#timers.nextUs(nowUs)
   }
 
-  #pathTimeoutUs(path: Path, nowUs: Micros): Micros {
-    const isBlocked = path.isAmplificationBlocked()
-    let next = path.recovery.deadlineUs(isBlocked)
-    if (!isBlocked) {
-      for (const space of path.recovery.spaces) if (space.sent.canProbe()) next = Math.min(next, space.ack.dueAtUs)
-      if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
-    }
-    return this.core.handshakeConfirmed ? Math.min(next, path.mtu.pollTimeout()) : next
-  }
-
-  // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value … is computed as the minimum of the two"
-  #idleAtUs(): Micros {
-    const { core } = this
-    if (core.idleTimeoutUs === 0) return NEVER
-    // RFC 9000 §10.1: "endpoints MUST increase the idle timeout period to be at least three times the current Probe Timeout (PTO)"
-    return core.lastActivityUs + Math.max(core.idleTimeoutUs, 3 * core.paths.largestPtoUs())
-  }
-
+  /** Lets everything that is due happen. */
   handleTimeout(nowUs: Micros): void {
-    const { core } = this
     this.setNow(nowUs)
-    if (core.state >= LifeState.Closing) {
+    if (this.core.state >= LifeState.Closing) {
       if (nowUs >= this.#closeAtUs) this.#drained()
       return
     }
-    if (nowUs >= this.#idleAtUs()) return this.#endSilently({ kind: 'idle', afterUs: core.idleTimeoutUs }, nowUs)
-    if (nowUs >= this.#handshakeDeadlineUs) {
-      return this.#endSilently({ kind: 'idle', afterUs: core.config.handshakeTimeoutUs }, nowUs)
-    }
+    const expiredAfterUs = this.#timers.expiredAfterUs(nowUs)
+    if (expiredAfterUs >= 0) return this.#endSilently({ kind: 'idle', afterUs: expiredAfterUs }, nowUs)
     try {
-      for (const path of core.paths.paths) this.#onPathTimeout(path, nowUs)
-      core.paths.onTimeout(nowUs)
-      core.keys.onTimeout(nowUs)
-      const { keepAliveUs } = core.config
-      if (keepAliveUs > 0 && nowUs >= Math.max(core.lastActivityUs, this.#keptAliveAtUs) + keepAliveUs) {
-        core.pingPending = true
-        // Asking for a sign of life is none: a peer that is gone must not be waited for beyond the idle timeout.
-        this.#keptAliveAtUs = nowUs
-      }
+      this.#timers.onTimeout(nowUs)
     } catch (error) {
       this.fail(error, nowUs)
     }
-  }
-
-  #onPathTimeout(path: Path, nowUs: Micros): void {
-    path.mtu.onTimeout(nowUs)
-    if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
-    path.ecn.onPtoExpired(path.recovery.ptoCount)
-    if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
   }
 
   // ---- end of life
@@ -564,10 +574,8 @@ export class Connection implements StreamTransport {
 
   release(): void {
     const { core } = this
-    for (const path of core.paths.paths) {
-      path.cids.close()
-      core.crypto.closeSpace(path.space.handle)
-    }
+    for (const registry of core.multipath.registries.values()) registry.close()
+    for (const path of core.paths.paths) core.crypto.closeSpace(path.space.handle)
     for (const level of [Level.Initial, Level.Handshake] as const) {
       const space = core.spaces[level]
       if (space !== undefined) core.crypto.closeSpace(space.handle)

@@ -7,6 +7,7 @@ import type { CloseReason } from './events.ts'
 import type { Handshake } from './handshake.ts'
 import { KeyRing } from './key-ring.ts'
 import type { ConnectionObserver } from './observe.ts'
+import type { Multipath } from './path/multipath.ts'
 import type { PathManager } from './path/path-manager.ts'
 import type { CryptoPort, RandomSource } from './ports/crypto.ts'
 import type { Micros } from './ports/datagrams.ts'
@@ -59,6 +60,7 @@ export class ConnectionCore implements RecoveryContext {
   /** Set right after construction; they need the core themselves. */
   handshake!: Handshake
   paths!: PathManager
+  multipath!: Multipath
 
   // RecoveryContext
   handshakeConfirmed = false

@@ -55,7 +55,7 @@ export type ConnectionEvent =
   /** Last event of a connection. */
   | { readonly kind: 'closed'; readonly reason: CloseReason }
 
-export type PathChange = 'validated' | 'rebound' | 'migrated' | 'failed' | 'abandoned'
+export type PathChange = 'opened' | 'status' | 'validated' | 'rebound' | 'migrated' | 'failed' | 'abandoned'
 
 /**
  * `more` = visited what there was for now and the buffer is empty or the visitor stopped; call again on `readable`.

@@ -1,5 +1,6 @@
 /** Connection set-up beyond TLS: Initial keys, Retry, version negotiation, 0-RTT, the peer's transport parameters. */
 import {
+  TransportError,
   type TransportParameters,
   decodeTransportParameters,
   encodeTransportParameters,
@@ -282,6 +283,15 @@ export class HandshakeFlow {
     core.maxAckDelayUs = parameters.maxAckDelayMs * 1000
     core.idleTimeoutUs = effectiveIdleUs(core.config.idleTimeoutUs, parameters.maxIdleTimeoutMs * 1000)
     core.datagrams.peerFrameBytesMax = parameters.maxDatagramFrameSize
+    // RFC 10069 §2.1: negotiated when both sides have sent initial_max_path_id
+    const localMax = core.localParameters.initialMaxPathId
+    if (localMax !== undefined && parameters.initialMaxPathId !== undefined) {
+      // RFC 10069 §2.1: with zero-length connection IDs multipath is a PROTOCOL_VIOLATION
+      if ((path.cids.active?.cid.length ?? 0) === 0) {
+        throw new TransportError('PROTOCOL_VIOLATION', 0, 'multipath with zero-length connection IDs')
+      }
+      core.multipath.negotiate(localMax, parameters.initialMaxPathId)
+    }
     core.streams.applyPeerLimits(parameters)
     path.mtu.setMaximum(Math.min(core.config.mtuBytesMax, parameters.maxUdpPayloadSize), core.streams.nowUs)
     if (parameters.statelessResetToken !== undefined) {

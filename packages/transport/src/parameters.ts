@@ -42,6 +42,7 @@ export function localParameters(config: TransportConfig): TransportParameters {
     activeConnectionIdLimit: config.activeCidLimit,
     maxDatagramFrameSize: config.datagramFrameBytesMax,
     greaseQuicBit: config.isGreaseEnabled,
+    ...(config.maxPaths > 1 ? { initialMaxPathId: config.maxPaths - 1 } : {}),
   }
 }
 

@@ -79,6 +79,23 @@ export class CidRegistry {
     return local
   }
 
+  /** Sequence number the next connection ID of ours will have. */
+  get nextLocalSequence(): number {
+    return this.#nextLocal
+  }
+
+  /** RFC 10069 §3.4: an abandoned path retires all CIDs of the peer at once, without a frame for each. */
+  forgetPeer(): void {
+    for (const peer of [this.active, ...this.spare, ...this.inUse]) {
+      if (peer?.resetToken) this.#host.forgetResetToken(peer.resetToken)
+    }
+    this.active = undefined
+    this.spare.length = 0
+    this.inUse.length = 0
+    this.retirePending.length = 0
+    this.announcePending.length = 0
+  }
+
   localBySequence(sequence: number): LocalCid | undefined {
     return this.local.find((local) => local.sequence === sequence)
   }

@@ -166,7 +166,7 @@ export class Endpoint {
   handleDatagrams(batch: DatagramBatch, nowUs: Micros): void {
     this.#isDriving = true
     for (let i = 0; i < batch.count; i++) {
-      if (!this.#stage(batch, i)) {
+      if (!this.#stage(batch, i, nowUs)) {
         this.#openStaged(batch, nowUs)
         this.#handleSlow(batch, i, nowUs)
       } else if (this.#intake.isFull) this.#openStaged(batch, nowUs)
@@ -176,14 +176,17 @@ export class Endpoint {
   }
 
   /** Stages a 1-RTT packet for the common `open`; false when the datagram needs the slow way. */
-  #stage(batch: DatagramBatch, index: number): boolean {
+  #stage(batch: DatagramBatch, index: number, nowUs: Micros): boolean {
     const offset = batch.offsets[index] as number
     const length = batch.lengths[index] as number
     const { bytes } = batch
     if (length < 1 + LOCAL_CID_LENGTH + 20 || ((bytes[offset] as number) & 0x80) !== 0) return false
     const target = this.#routes.get(bytes, offset + 1)
     if (target === undefined || !target.owner.canOpenOneRtt) return false
-    return this.#intake.stage(target, offset, length, index)
+    const { owner, pathId } = target
+    // RFC 10069 §3.1: a packet for a path ID not in use opens the path
+    const path = owner.core.paths.get(pathId) ?? owner.acceptPath(pathId, batch.tuples[index] as PathTuple, nowUs)
+    return path !== undefined && this.#intake.stage(target, path, offset, length, index)
   }
 
   #openStaged(batch: DatagramBatch, nowUs: Micros): void {

@@ -20,11 +20,9 @@ export class OneRttIntake {
     return this.count === STAGED_MAX
   }
 
-  /** Notes the packet at `offset`, the batch's datagram `index`. False when its path does not exist (any more). */
-  stage(target: CidTarget<Connection>, offset: number, length: number, index: number): boolean {
+  /** Notes the packet at `offset`, the batch's datagram `index`. Always true. */
+  stage(target: CidTarget<Connection>, path: Path, offset: number, length: number, index: number): boolean {
     const { owner } = target
-    const path = owner.core.paths.get(target.pathId)
-    if (path === undefined) return false
     const n = this.count
     const at = n * DESCRIPTOR_WORDS
     const words = this.#descriptors

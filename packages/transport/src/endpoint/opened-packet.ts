@@ -12,6 +12,7 @@ export interface OpenedPacket {
   localSequence: number
 }
 
+/** A description with every field at zero. */
 export function createOpenedPacket(): OpenedPacket {
   return { level: 0, packetNumber: 0, firstByte: 0, length: 0, ecn: 0, localSequence: 0 }
 }

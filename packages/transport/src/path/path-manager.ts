@@ -5,7 +5,7 @@ import { type Micros, NEVER, type PathTuple, sameTuple } from '../ports/datagram
 import type { Path } from './path.ts'
 import { PathProbe } from './path-probe.ts'
 
-/** Address tuples looked at besides the active one. More are an attack; the oldest idle one makes room. */
+/** Address tuples of one path looked at besides the active one. More are an attack; the oldest idle one makes room. */
 export const PROBES_MAX = 8
 
 /** What the manager needs to know of the connection. */
@@ -16,6 +16,8 @@ export interface PathManagerHost {
   /** The peer asked us not to migrate, or the handshake's remote address may not change. */
   isMigrationForbidden(): boolean
   onPathEvent(change: string, path: Path): void
+  /** A path that is not the first one could not be validated. */
+  onPathUnreachable(path: Path, nowUs: Micros): void
 }
 
 export class PathManager {
@@ -31,9 +33,43 @@ export class PathManager {
     this.#events = events
   }
 
-  /** The path of the handshake; path 0. */
+  /** The path of the handshake, path 0; once that is abandoned, the first one that is not. */
   get primary(): Path {
-    return this.paths[0] as Path
+    const first = this.paths[0] as Path
+    return first.isAbandoned ? (this.usable() ?? first) : first
+  }
+
+  /** Whether a path other than `path` works. */
+  hasAlternative(path: Path): boolean {
+    return this.paths.some((other) => other !== path && other.isUsable() && !other.isSuspect())
+  }
+
+  /** A path that may carry data; undefined when none may. */
+  usable(): Path | undefined {
+    return this.paths.find((path) => path.isUsable())
+  }
+
+  /**
+   * Whether application data may go on `path` now. Backup paths wait until no available one works; paths that have
+   * fallen silent wait until no other works (RFC 10069 §3.3).
+   */
+  mayCarryData(path: Path): boolean {
+    if (this.paths.length === 1) return true
+    if (!path.isUsable()) return path.id === 0 && !this.#host.isHandshakeConfirmed()
+    const rank = rankOf(path)
+    if (rank === 0) return true
+    for (const other of this.paths) if (other.isUsable() && rankOf(other) < rank) return false
+    return true
+  }
+
+  /** Validates the tuple of a path that has just been opened. */
+  startValidation(path: Path, nowUs: Micros): void {
+    const probe = this.#addProbe(path, path.tuple, 'active')
+    probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
+  }
+
+  forgetProbes(path: Path): void {
+    for (let i = this.probes.length - 1; i >= 0; i--) if (this.probes[i]?.path === path) this.probes.splice(i, 1)
   }
 
   get(pathId: number): Path | undefined {
@@ -59,14 +95,14 @@ export class PathManager {
       // A NAT may rebind during the handshake; without validation of the new tuple nothing may be sent there.
       return false
     }
-    const probe = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'answer')
+    const probe = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'answer')
     probe.receivedBytes += bytes
     return true
   }
 
   // RFC 9000 §9: "If a client receives packets from an unknown server address, the client MUST discard these packets."
   #admitAtClient(path: Path, tuple: PathTuple, bytes: number): boolean {
-    const probe = this.#probeFor(tuple)
+    const probe = this.#probeFor(path, tuple)
     if (probe !== undefined) {
       probe.receivedBytes += bytes
       return true
@@ -77,17 +113,18 @@ export class PathManager {
     return true
   }
 
-  #probeFor(tuple: PathTuple): PathProbe | undefined {
-    for (const probe of this.probes) if (sameTuple(probe.tuple, tuple)) return probe
+  #probeFor(path: Path, tuple: PathTuple): PathProbe | undefined {
+    for (const probe of this.probes) if (probe.path === path && sameTuple(probe.tuple, tuple)) return probe
     return undefined
   }
 
-  #addProbe(tuple: PathTuple, purpose: PathProbe['purpose']): PathProbe {
-    if (this.probes.length >= PROBES_MAX) {
-      const idle = this.probes.findIndex((probe) => !probe.isValidating() || probe.purpose === 'answer')
-      this.#removeProbe(this.probes[Math.max(0, idle)] as PathProbe)
+  #addProbe(path: Path, tuple: PathTuple, purpose: PathProbe['purpose']): PathProbe {
+    const own = this.probes.filter((probe) => probe.path === path)
+    if (own.length >= PROBES_MAX) {
+      const idle = own.find((probe) => !probe.isValidating() || probe.purpose === 'answer')
+      this.#removeProbe(idle ?? (own[0] as PathProbe))
     }
-    const probe = new PathProbe(tuple, purpose)
+    const probe = new PathProbe(path, tuple, purpose)
     this.probes.push(probe)
     return probe
   }
@@ -95,19 +132,19 @@ export class PathManager {
   #removeProbe(probe: PathProbe): void {
     const index = this.probes.indexOf(probe)
     if (index >= 0) this.probes.splice(index, 1)
-    if (probe.cid !== undefined) this.primary.cids.retire(probe.cid)
+    if (probe.cid !== undefined) probe.path.cids.retire(probe.cid)
     probe.cid = undefined
   }
 
   /** PATH_CHALLENGE arrived in a datagram on `tuple`: the response goes back there (RFC 9000 §8.2.2). */
   onChallenge(path: Path, tuple: PathTuple, data: Uint8Array): void {
     const isActive = sameTuple(path.tuple, tuple)
-    let probe = this.#probeFor(tuple)
+    let probe = this.#probeFor(path, tuple)
     if (probe === undefined) {
       const cid = isActive || this.#host.isServer ? undefined : this.#cidForAnswer(path)
       // RFC 9000 §9.5 outweighs the answer: without a CID of its own a tuple that we have left stays silent.
       if (!isActive && !this.#host.isServer && cid === undefined) return
-      probe = this.#addProbe(tuple, isActive ? 'active' : 'answer')
+      probe = this.#addProbe(path, tuple, isActive ? 'active' : 'answer')
       probe.cid = cid
       // A client knows that the server's address is the server's: no amplification limit there.
       probe.isValidated = !this.#host.isServer || (isActive && path.isValidated)
@@ -125,16 +162,17 @@ export class PathManager {
   }
 
   /** PATH_RESPONSE arrived. It may come over any path (RFC 9000 §8.2.3). */
-  onResponse(path: Path, bytes: Uint8Array, start: number, nowUs: Micros): void {
+  onResponse(bytes: Uint8Array, start: number, nowUs: Micros): void {
     const probe = this.probes.find((candidate) => candidate.matches(bytes, start))
     if (probe === undefined) return
+    const { path } = probe
     probe.isValidated = true
     probe.stop()
     if (sameTuple(probe.tuple, path.tuple)) {
       path.isValidated = true
       path.mtu.start()
       this.#notify(path, 'validated')
-      this.#dropFallbacks()
+      this.#dropFallbacks(path)
       return
     }
     if (probe.purpose === 'migrate') this.#completeMigration(path, probe, nowUs)
@@ -159,7 +197,7 @@ export class PathManager {
 
   // RFC 9000 §9.3: "Receiving a packet from a new peer address containing a non-probing frame indicates that the peer has migrated to that address."
   #onPeerMoved(path: Path, tuple: PathTuple, changedCid: boolean, nowUs: Micros): void {
-    const probe = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'active')
+    const probe = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'active')
     const wasValidated = probe.isValidated
     const old = path.tuple
     const oldWasValidated = path.isValidated
@@ -177,7 +215,7 @@ export class PathManager {
       // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
       probe.start(ptoUs, nowUs)
       // RFC 9000 §9.3.3: "an endpoint MUST also validate the previously active path" (off-path attacker)
-      if (oldWasValidated) this.#keepAsFallback(old, ptoUs, nowUs)
+      if (oldWasValidated) this.#keepAsFallback(path, old, ptoUs, nowUs)
     } else path.mtu.start()
     this.#notify(path, isPortOnly ? 'rebound' : 'migrated')
   }
@@ -195,17 +233,17 @@ export class PathManager {
     if (old !== undefined) path.cids.retire(old)
   }
 
-  #keepAsFallback(tuple: PathTuple, ptoUs: Micros, nowUs: Micros): void {
-    const fallback = this.#probeFor(tuple) ?? this.#addProbe(tuple, 'fallback')
+  #keepAsFallback(path: Path, tuple: PathTuple, ptoUs: Micros, nowUs: Micros): void {
+    const fallback = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'fallback')
     fallback.purpose = 'fallback'
     fallback.start(ptoUs, nowUs)
     fallback.isValidated = true
   }
 
-  #dropFallbacks(): void {
+  #dropFallbacks(path: Path): void {
     for (let i = this.probes.length - 1; i >= 0; i--) {
       const probe = this.probes[i] as PathProbe
-      if (probe.purpose === 'fallback') this.#removeProbe(probe)
+      if (probe.path === path && probe.purpose === 'fallback') this.#removeProbe(probe)
     }
   }
 
@@ -224,13 +262,13 @@ export class PathManager {
 
   #probe(path: Path, tuple: PathTuple, nowUs: Micros): boolean {
     if (sameTuple(path.tuple, tuple)) return true
-    let probe = this.#probeFor(tuple)
+    let probe = this.#probeFor(path, tuple)
     if (probe === undefined) {
       // RFC 9000 §21.5.3: nothing but probing frames goes to an address before it is validated
       // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address"
       const cid = path.cids.takeSpare()
       if (cid === undefined) return false
-      probe = this.#addProbe(tuple, 'migrate')
+      probe = this.#addProbe(path, tuple, 'migrate')
       probe.cid = cid
       path.cids.inUse.push(cid)
     }
@@ -271,7 +309,7 @@ export class PathManager {
 
   #onValidationFailed(probe: PathProbe, nowUs: Micros): void {
     probe.stop()
-    const path = this.primary
+    const { path } = probe
     if (!sameTuple(probe.tuple, path.tuple)) {
       // A fallback that does not answer is still the last validated address: an outage may silence both.
       if (probe.purpose === 'fallback') return
@@ -282,8 +320,11 @@ export class PathManager {
     if (path.isValidated) return
     this.#notify(path, 'failed')
     // RFC 9000 §9.3.2: "the endpoint MUST revert to using the last validated peer address when validation of a new peer address fails"
-    const fallback = this.probes.find((candidate) => candidate.purpose === 'fallback' && candidate.isValidated)
+    const fallback = this.probes.find(
+      (candidate) => candidate.path === path && candidate.purpose === 'fallback' && candidate.isValidated,
+    )
     if (fallback === undefined) {
+      if (path.id > 0) return this.#host.onPathUnreachable(path, nowUs)
       // RFC 9000 §9: an endpoint without a valid path MAY close with NO_VIABLE_PATH. We wait instead, challenging on, until
       // the idle timeout: an outage of a second during a NAT rebinding must not end the connection.
       probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
@@ -304,18 +345,19 @@ export class PathManager {
 
   /** Bytes a probe may send now. The path keeps the books of the tuple it uses, a probe those of any other. */
   creditOf(probe: PathProbe): number {
-    return sameTuple(probe.tuple, this.primary.tuple) ? this.primary.amplificationCredit : probe.amplificationCredit
+    const { path } = probe
+    return sameTuple(probe.tuple, path.tuple) ? path.amplificationCredit : probe.amplificationCredit
   }
 
   /** Books a datagram of a probe. */
   onProbeBytes(probe: PathProbe, bytes: number): void {
-    if (sameTuple(probe.tuple, this.primary.tuple)) this.primary.sentBytes += bytes
+    if (sameTuple(probe.tuple, probe.path.tuple)) probe.path.sentBytes += bytes
     else probe.sentBytes += bytes
   }
 
   /** The path leaves its tuple: a probe that goes on there takes over the books. */
   #handOver(path: Path): void {
-    const probe = this.#probeFor(path.tuple)
+    const probe = this.#probeFor(path, path.tuple)
     if (probe === undefined) return
     probe.receivedBytes = Math.max(probe.receivedBytes, path.receivedBytes)
     probe.sentBytes = Math.max(probe.sentBytes, path.sentBytes)
@@ -337,4 +379,9 @@ export class PathManager {
 /** A wildcard socket before its first packet: the kernel picks the source address, the peer's answer shows it. */
 function isUnspecified(address: string): boolean {
   return address === '' || address === '0.0.0.0' || address === '::'
+}
+
+/** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent. */
+function rankOf(path: Path): number {
+  return (path.isSuspect() ? 2 : 0) + (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
 }

@@ -2,7 +2,7 @@
 import type { PeerCid } from '../cid/cid-registry.ts'
 import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
 import { INITIAL_RTT_US } from '../recovery/rtt.ts'
-import { AMPLIFICATION_FACTOR } from './path.ts'
+import { AMPLIFICATION_FACTOR, type Path } from './path.ts'
 
 /** PTO of a path without samples: kInitialRtt + 4 * kInitialRtt / 2 (RFC 9002 §6.2.2). */
 const NEW_PATH_PTO_US = 3 * INITIAL_RTT_US
@@ -15,6 +15,8 @@ export const RESPONSES_MAX = 4
 export type ProbePurpose = 'active' | 'migrate' | 'fallback' | 'answer'
 
 export class PathProbe {
+  /** Path that the tuple belongs or may come to belong to. */
+  readonly path: Path
   readonly tuple: PathTuple
   purpose: ProbePurpose
   /** CID of the peer used on this tuple; undefined = the active one of the path. */
@@ -33,7 +35,8 @@ export class PathProbe {
   readonly responses: Uint8Array[] = []
   readonly #outstanding: Uint8Array[] = []
 
-  constructor(tuple: PathTuple, purpose: ProbePurpose) {
+  constructor(path: Path, tuple: PathTuple, purpose: ProbePurpose) {
+    this.path = path
     this.tuple = tuple
     this.purpose = purpose
   }

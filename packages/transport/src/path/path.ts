@@ -39,6 +39,15 @@ export class Path {
   newlyAckedEct0 = 0
   /** Newest sending time among packets the current ACK newly acknowledged. */
   newlyAckedSentAtUs: Micros = 0
+  /** What we told the peer about using it, and what it told us; undefined = nothing (RFC 10069 §3.3). */
+  status: 'available' | 'backup' = 'available'
+  statusSequence = 0
+  peerStatus: 'available' | 'backup' | undefined = undefined
+  peerStatusSequence = -1
+  /** A PATH_ABANDON was sent: nothing may be sent here any more. */
+  isAbandoned = false
+  /** When an abandoned path is forgotten. */
+  deleteAtUs: Micros = NEVER
   readonly #isPaced: boolean
 
   constructor(
@@ -60,6 +69,16 @@ export class Path {
     this.pacer = new Pacer(BASE_MTU_BYTES)
     this.ecn = new EcnValidator(config.isEcnEnabled)
     this.#isPaced = config.isPaced
+  }
+
+  /** Ready for application data: validated and open. */
+  isUsable(): boolean {
+    return this.isValidated && !this.isAbandoned
+  }
+
+  /** Nothing has come back for a probe timeout: others go first until something does. */
+  isSuspect(): boolean {
+    return this.recovery.ptoCount >= 1
   }
 
   get rtt(): RttEstimator {

@@ -15,7 +15,7 @@ export class Receipts implements ReceiptSink {
   }
 
   onReceiptAcked(space: PacketSpace, kind: number, a: number, b: number, c: number, _nowUs: Micros): void {
-    const { streams, handshake, paths } = this.#core
+    const { streams, handshake, paths, multipath } = this.#core
     switch (kind) {
       case ReceiptKind.Stream:
         return streams.onStreamAcked(a, b, c)
@@ -23,17 +23,19 @@ export class Receipts implements ReceiptSink {
         return handshake.onAcked(a as Level, b, c)
       case ReceiptKind.Ack:
         return space.ack.onAckAcked(a)
+      case ReceiptKind.PathAck:
+        return paths.get(b)?.space.ack.onAckAcked(a)
       case ReceiptKind.ResetStream:
         return streams.onResetAcked(a)
       case ReceiptKind.RetireConnectionId:
-        return paths.get(a)?.cids.onRetireAcked(b)
+        return multipath.registries.get(a)?.onRetireAcked(b)
       default:
     }
   }
 
   onReceiptLost(_space: PacketSpace, kind: number, a: number, b: number, c: number): void {
     const core = this.#core
-    const { streams, handshake, paths } = core
+    const { streams, handshake } = core
     switch (kind) {
       case ReceiptKind.Stream:
         return streams.onStreamLost(a, b, c)
@@ -57,10 +59,14 @@ export class Receipts implements ReceiptSink {
         if (streams.credit.available === 0) streams.outbox.dataBlockedPending = true
         return
       case ReceiptKind.NewConnectionId:
-        return paths.get(a)?.cids.onAnnouncementLost(b)
+        return core.multipath.registries.get(a)?.onAnnouncementLost(b)
       case ReceiptKind.RetireConnectionId:
-        return paths.get(a)?.cids.onRetireLost(b)
+        return core.multipath.registries.get(a)?.onRetireLost(b)
       // RFC 9000 §13.3: "The HANDSHAKE_DONE frame MUST be retransmitted until it is acknowledged."
+      case ReceiptKind.PathAbandon:
+      case ReceiptKind.PathStatus:
+      case ReceiptKind.MaxPathId:
+        return core.multipath.onLost(kind, a, b)
       case ReceiptKind.HandshakeDone:
         core.handshakeDonePending = true
         return

@@ -9,6 +9,7 @@ import {
   decodeFrames,
   transportErrorName,
 } from '@quicether/wire'
+import type { CidRegistry } from '../cid/cid-registry.ts'
 import { type ConnectionCore, LifeState } from '../core.ts'
 import type { CloseReason } from '../events.ts'
 import type { Path } from '../path/path.ts'
@@ -92,7 +93,7 @@ export class Receiver implements FrameSink {
       core.streams.nowUs = nowUs
       core.streams.rttUs = path.rtt.smoothedUs
       if (core.observer !== null) this.#observe(packet, start, end)
-      const bits = decodeFrames(bytes, start, end, level, false, this)
+      const bits = decodeFrames(bytes, start, end, level, core.multipath.isNegotiated, this)
       const isEliciting = (bits & AckElicitingBit) !== 0
       space.ack.onReceived(packetNumber, isEliciting, packet.ecn, core.config.maxAckDelayUs, nowUs)
       core.counters.packetsReceived++
@@ -145,8 +146,9 @@ export class Receiver implements FrameSink {
   onPing(): void {}
 
   onAck(ack: AckView): void {
-    const path = this.#path
-    const space = this.#space
+    const path = this.#ackedPath(ack)
+    if (path === undefined) return
+    const space = this.#level === Level.OneRtt ? path.space : this.#space
     // RFC 9000 §13.2.5: the delay counts only in 1-RTT packets
     const exponent = this.#core.ackDelayExponent
     const delayUs = this.#level === Level.OneRtt ? ack.delay * 2 ** exponent : 0
@@ -164,6 +166,13 @@ export class Receiver implements FrameSink {
     }
     if (this.#level === Level.OneRtt && (ack.largest[0] as number) >= space.phaseFirstSent)
       this.#core.keys.onPhaseAcked()
+  }
+
+  /** Path an ACK is about: path 0 for ACK, any path for PATH_ACK (RFC 10069 §2.3); undefined when it is over. */
+  #ackedPath(ack: AckView): Path | undefined {
+    if (ack.pathId < 0) return this.#path.id === 0 ? this.#path : this.#core.paths.get(0)
+    // RFC 10069 §4: frames for a path that is over are ignored
+    return this.#core.multipath.pathForAck(ack.pathId)
   }
 
   #validateEcn(path: Path, space: PacketSpace, ack: AckView, isNewer: boolean, largestSentAtUs: Micros): void {
@@ -222,8 +231,8 @@ export class Receiver implements FrameSink {
   onStreamsBlocked(_bidirectional: boolean, _limit: number): void {}
 
   onNewConnectionId(
-    _pathId: number,
-    _isPathFrame: boolean,
+    pathId: number,
+    isPathFrame: boolean,
     sequence: number,
     retirePriorTo: number,
     cidStart: number,
@@ -232,13 +241,22 @@ export class Receiver implements FrameSink {
   ): void {
     const cid = this.#bytes.slice(cidStart, cidStart + cidLength)
     const token = this.#bytes.slice(tokenStart, tokenStart + 16)
-    this.#path.cids.onNew(sequence, retirePriorTo, cid, token, this.#core.config.activeCidLimit)
+    const registry = this.#registryFor(pathId, isPathFrame, FrameType.PathNewConnectionId)
+    registry?.onNew(sequence, retirePriorTo, cid, token, this.#core.config.activeCidLimit)
   }
 
-  onRetireConnectionId(_pathId: number, _isPathFrame: boolean, sequence: number): void {
-    this.#path.cids.onRetired(sequence, this.#localSequence)
-    const limit = this.#core.peerParameters?.activeConnectionIdLimit ?? 2
-    this.#path.cids.replenish(Math.min(limit, this.#core.config.activeCidLimit))
+  onRetireConnectionId(pathId: number, isPathFrame: boolean, sequence: number): void {
+    const registry = this.#registryFor(pathId, isPathFrame, FrameType.PathRetireConnectionId)
+    if (registry === undefined) return
+    registry.onRetired(sequence, registry === this.#path.cids ? this.#localSequence : -1)
+    const limit = Math.min(this.#core.peerParameters?.activeConnectionIdLimit ?? 2, this.#core.config.activeCidLimit)
+    registry.replenish(registry.pathId === 0 ? limit : Math.min(limit, 2))
+  }
+
+  /** RFC 10069 §3.2: NEW_CONNECTION_ID and RETIRE_CONNECTION_ID mean path 0, whatever path they came on. */
+  #registryFor(pathId: number, isPathFrame: boolean, frameType: number): CidRegistry | undefined {
+    if (isPathFrame) return this.#core.multipath.registryFor(pathId, frameType)
+    return this.#core.multipath.registries.get(0)
   }
 
   onPathChallenge(start: number): void {
@@ -247,7 +265,7 @@ export class Receiver implements FrameSink {
   }
 
   onPathResponse(start: number): void {
-    this.#core.paths.onResponse(this.#path, this.#bytes, start, this.#nowUs)
+    this.#core.paths.onResponse(this.#bytes, start, this.#nowUs)
   }
 
   onConnectionClose(application: boolean, code: number, frameType: number, start: number, end: number): void {
@@ -277,12 +295,25 @@ export class Receiver implements FrameSink {
     core.events.push({ kind: 'datagram', data: this.#bytes.slice(start, end) })
   }
 
-  // Multipath frames cannot come: `decodeFrames` rejects them until RFC 10069 is negotiated.
-  onPathAbandon(): void {}
-  onPathStatus(): void {}
-  onMaxPathId(): void {}
-  onPathsBlocked(): void {}
-  onPathCidsBlocked(): void {}
+  onPathAbandon(pathId: number, code: number): void {
+    this.#core.multipath.onAbandon(pathId, code, this.#nowUs)
+  }
+
+  onPathStatus(pathId: number, available: boolean, sequence: number): void {
+    this.#core.multipath.onStatus(pathId, available, sequence)
+  }
+
+  onMaxPathId(limit: number): void {
+    this.#core.multipath.onMaxPathId(limit)
+  }
+
+  onPathsBlocked(limit: number): void {
+    this.#core.multipath.onPathsBlocked(limit)
+  }
+
+  onPathCidsBlocked(pathId: number, nextSequence: number): void {
+    this.#core.multipath.onCidsBlocked(pathId, nextSequence)
+  }
 
   /** Whether packets may still be processed. */
   get isOpen(): boolean {

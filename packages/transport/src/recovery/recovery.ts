@@ -374,6 +374,11 @@ export class Recovery {
     }
   }
 
+  /** The path has fallen silent and another works: everything in flight is offered to it, without declaring losses. */
+  requeueAll(space: PacketSpace): void {
+    this.#requeueOldest(space, Infinity)
+  }
+
   /** CE marks were reported beyond those known: a congestion signal for packets sent up to `sentAtUs`. */
   onEcnCongestion(sentAtUs: Micros, nowUs: Micros): void {
     this.congestion.onCongestion(sentAtUs, 0, 'ecn', this.inFlightBytes, nowUs)

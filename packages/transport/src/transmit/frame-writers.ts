@@ -1,7 +1,7 @@
 /** Writers of ACK and of the connection's own control frames, in the order the transmitter calls them. */
 import { FrameType } from '@quicether/wire'
+import type { CidRegistry } from '../cid/cid-registry.ts'
 import type { ConnectionCore } from '../core.ts'
-import type { Path } from '../path/path.ts'
 import { Level } from '../ports/crypto.ts'
 import type { Micros } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
@@ -16,7 +16,7 @@ const CONTROL_ROOM = 32
 
 // RFC 9000 §19.3
 /** Writes an ACK frame with as many ranges as fit, newest first. False when there was no room. */
-export function writeAck(packet: PacketWriter, space: PacketSpace, nowUs: Micros): boolean {
+export function writeAck(packet: PacketWriter, space: PacketSpace, isMultipath: boolean, nowUs: Micros): boolean {
   const ack = space.ack
   const { starts, ends } = ack.received
   let i = starts.length - 1
@@ -25,7 +25,12 @@ export function writeAck(packet: PacketWriter, space: PacketSpace, nowUs: Micros
   const room = packet.room - ACK_ROOM_MIN - (hasEcn ? 24 : 0)
   const extra = Math.min(i, Math.max(0, Math.floor(room / RANGE_ROOM)))
   const delayUs = space.level === Level.OneRtt ? Math.max(0, nowUs - ack.largestAtUs) : 0
-  packet.byte(hasEcn ? FrameType.AckEcn : FrameType.Ack)
+  // RFC 10069 §2.3: PATH_ACK for 1-RTT packets once multipath is negotiated; Initial and Handshake packets keep ACK
+  const isPathAck = isMultipath && space.level === Level.OneRtt
+  if (isPathAck) {
+    packet.byte(hasEcn ? FrameType.PathAckEcn : FrameType.PathAck)
+    packet.varint(space.pathId)
+  } else packet.byte(hasEcn ? FrameType.AckEcn : FrameType.Ack)
   packet.varint(ack.largest)
   packet.varint(Math.floor(delayUs / 2 ** ACK_DELAY_EXPONENT))
   packet.varint(extra)
@@ -42,20 +47,20 @@ export function writeAck(packet: PacketWriter, space: PacketSpace, nowUs: Micros
     packet.varint(ack.ect1)
     packet.varint(ack.ce)
   }
-  packet.quietReceipt(ReceiptKind.Ack, ack.largest)
+  packet.quietReceipt(isPathAck ? ReceiptKind.PathAck : ReceiptKind.Ack, ack.largest, space.pathId)
   ack.onAckSent()
   return true
 }
 
 /** Whether anything but streams, datagrams and CRYPTO waits for a 1-RTT packet. */
-export function hasControl(core: ConnectionCore, path: Path): boolean {
+export function hasControl(core: ConnectionCore): boolean {
   const { streams } = core
   return (
     core.handshakeDonePending ||
     core.pingPending ||
     core.newTokens.length > 0 ||
-    path.cids.announcePending.length > 0 ||
-    path.cids.retirePending.length > 0 ||
+    hasCidControl(core) ||
+    core.multipath.hasPending() ||
     streams.window.needsAnnouncement ||
     streams.limits.announce[0] ||
     streams.limits.announce[1] ||
@@ -66,26 +71,40 @@ export function hasControl(core: ConnectionCore, path: Path): boolean {
   )
 }
 
-/** NEW_CONNECTION_ID and RETIRE_CONNECTION_ID (RFC 9000 §19.15, §19.16). */
-export function writeCidControl(packet: PacketWriter, path: Path): void {
-  const { cids } = path
+function hasCidControl(core: ConnectionCore): boolean {
+  for (const registry of core.multipath.registries.values()) {
+    if (registry.announcePending.length > 0 || registry.retirePending.length > 0) return true
+  }
+  return false
+}
+
+/** Connection IDs to announce and to retire, of every path ID, on whatever path goes next. */
+export function writeCidControl(packet: PacketWriter, core: ConnectionCore): void {
+  for (const registry of core.multipath.registries.values()) writeCidsOf(packet, registry)
+}
+
+// RFC 9000 §19.15, §19.16; for further paths RFC 10069 §4.4, §4.5
+function writeCidsOf(packet: PacketWriter, cids: CidRegistry): void {
+  const { pathId } = cids
   while (cids.retirePending.length > 0 && packet.room >= CONTROL_ROOM) {
     const sequence = cids.retirePending.shift() as number
-    packet.byte(FrameType.RetireConnectionId)
+    packet.varint(pathId === 0 ? FrameType.RetireConnectionId : FrameType.PathRetireConnectionId)
+    if (pathId > 0) packet.varint(pathId)
     packet.varint(sequence)
-    packet.receipt(ReceiptKind.RetireConnectionId, path.id, sequence)
+    packet.receipt(ReceiptKind.RetireConnectionId, pathId, sequence)
   }
   while (cids.announcePending.length > 0 && packet.room >= 2 * CONTROL_ROOM) {
     const sequence = cids.announcePending.shift() as number
     const local = cids.localBySequence(sequence)
     if (local === undefined) continue
-    packet.byte(FrameType.NewConnectionId)
+    packet.varint(pathId === 0 ? FrameType.NewConnectionId : FrameType.PathNewConnectionId)
+    if (pathId > 0) packet.varint(pathId)
     packet.varint(sequence)
     packet.varint(0)
     packet.byte(local.cid.length)
     packet.copy(local.cid)
     packet.copy(local.resetToken)
-    packet.receipt(ReceiptKind.NewConnectionId, path.id, sequence)
+    packet.receipt(ReceiptKind.NewConnectionId, pathId, sequence)
   }
 }
 

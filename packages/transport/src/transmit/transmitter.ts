@@ -35,8 +35,25 @@ export class Transmitter {
       return this.#pollProbe(out, probe, nowUs)
     }
     this.#isProbeFirst = false
-    for (const path of core.paths.paths) if (this.#pollTrain(out, path, nowUs)) return true
+    for (const path of this.#inOrder()) if (this.#pollTrain(out, path, nowUs)) return true
     return probe === undefined ? false : this.#pollProbe(out, probe, nowUs)
+  }
+
+  readonly #order: Path[] = []
+
+  /** Paths in the order in which they are offered what there is to send: answering ones first, the fastest first. */
+  #inOrder(): readonly Path[] {
+    const { paths } = this.#core.paths
+    if (paths.length === 1) return paths
+    const order = this.#order
+    order.length = 0
+    for (const path of paths) {
+      if (path.isAbandoned) continue
+      let at = order.length
+      while (at > 0 && isBefore(path, order[at - 1] as Path)) at--
+      order.splice(at, 0, path)
+    }
+    return order
   }
 
   // ---- ordinary trains
@@ -159,15 +176,15 @@ export class Transmitter {
   /** Ack-eliciting content waits for a packet of `level`. */
   hasData(level: Level, path: Path): boolean {
     const core = this.#core
-    if (core.handshake.hasCrypto(level)) return true
-    if (level === Level.Initial || level === Level.Handshake) return false
+    if (path.id === 0 && core.handshake.hasCrypto(level)) return true
+    if (level === Level.Initial || level === Level.Handshake || !core.paths.mayCarryData(path)) return false
     const { streams, datagrams } = core
     if (streams.outbox.hasData() || datagrams.size > 0) return true
     if (streams.outbox.isBlockedByConnection()) {
       streams.outbox.dataBlockedPending = true
       return true
     }
-    return hasControl(core, path)
+    return hasControl(core)
   }
 
   /** Frames in fixed order. ACK first: it must fit; probes and congestion window decide on the rest. */
@@ -177,13 +194,20 @@ export class Transmitter {
     const packet = train.writer
     // RFC 9000 §13.2.6: "ACK frames MUST only be carried in a packet that has the same packet number space as the packet being acknowledged"; 0-RTT packets are acknowledged in 1-RTT packets
     const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
-    if (isAckWanted && writeAck(packet, space, nowUs) && level === Level.OneRtt) core.keys.onAckSent()
+    if (isAckWanted && writeAck(packet, space, core.multipath.isNegotiated, nowUs) && level === Level.OneRtt)
+      core.keys.onAckSent()
     if (train.budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
-    if (space.probesPending > 0) core.handshake.repeat(level)
-    core.handshake.write(packet)
+    if (path.id === 0) {
+      if (space.probesPending > 0) core.handshake.repeat(level)
+      core.handshake.write(packet)
+    }
     // RFC 9000 §12.5: all other frames only in the application data packet number space
-    if (level === Level.OneRtt || level === Level.ZeroRtt) {
-      if (level === Level.OneRtt) writeCidControl(packet, path)
+    if ((level === Level.OneRtt || level === Level.ZeroRtt) && core.paths.mayCarryData(path)) {
+      if (level === Level.OneRtt) {
+        this.#writeOrphanAcks(packet, nowUs)
+        writeCidControl(packet, core)
+        core.multipath.write(packet)
+      }
       writeConnectionControl(packet, core)
       core.streams.outbox.writeControl(packet)
       core.datagrams.write(packet)
@@ -198,6 +222,14 @@ export class Transmitter {
       space.probesPending--
     }
     this.#pingAckOnly(packet, space, nowUs)
+  }
+
+  // RFC 10069 §3.4.3: PATH_ACK frames for an abandoned path "have to be sent on a different path"
+  #writeOrphanAcks(packet: PacketWriter, nowUs: Micros): void {
+    const { paths } = this.#core.paths
+    for (const path of paths) {
+      if (path.isAbandoned && path.space.ack.isUseful) writeAck(packet, path.space, true, nowUs)
+    }
   }
 
   // RFC 9000 §13.2.4: "a receiver … might … send a PING frame … once per round trip" so that its own ACKs get acknowledged
@@ -216,7 +248,7 @@ export class Transmitter {
   #pollProbe(out: TransmitBatch, probe: PathProbe, nowUs: Micros): boolean {
     const train = this.#train
     const core = this.#core
-    const path = core.paths.primary
+    const { path } = probe
     if (!path.space.sent.canSend()) return false
     train.beginTrain(out, probe.tuple)
     train.beginDatagram()
@@ -281,4 +313,9 @@ export class Transmitter {
     if (core.keys.tx(level) !== NO_KEY && this.hasData(level, path)) return true
     return core.handshake.hasCrypto(Level.Initial) || core.handshake.hasCrypto(Level.Handshake)
   }
+}
+
+function isBefore(a: Path, b: Path): boolean {
+  if (a.isSuspect() !== b.isSuspect()) return b.isSuspect()
+  return a.rtt.smoothedUs < b.rtt.smoothedUs
 }

@@ -1,0 +1,319 @@
+/** Several paths at once (RFC 10069): path IDs and their limits, opening, closing, status, and the frames about them. */
+import { FrameType, TransportError, transportErrorCodes } from '@quicether/wire'
+import type { CidRegistry } from '../cid/cid-registry.ts'
+import type { ConnectionCore } from '../core.ts'
+import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
+import { ReceiptKind } from '../recovery/sent-packets.ts'
+import type { PacketWriter } from '../transmit/packet-writer.ts'
+import type { Path } from './path.ts'
+
+/** Connection IDs kept with the peer for each path ID it does not use yet. */
+const CIDS_PER_UNUSED_PATH = 1
+const FRAME_ROOM = 24
+/** RFC 10069 §2.1: path IDs are 32 bits. */
+const PATH_ID_MAX = 0xffff_ffff
+
+export type PathStatus = 'available' | 'backup'
+
+/** Makes the parts that belong to a path ID. */
+export interface MultipathHost {
+  createRegistry(pathId: number): CidRegistry
+  createPath(pathId: number, tuple: PathTuple, cids: CidRegistry): Path
+  /** Releases what a path held outside the engine. */
+  releasePath(path: Path): void
+  onPathEvent(change: 'opened' | 'abandoned' | 'status', path: Path): void
+}
+
+export class Multipath {
+  isNegotiated = false
+  /** Highest path ID the peer may use; announced by us. */
+  localMaxPathId = 0
+  /** Highest path ID we may use. */
+  peerMaxPathId = 0
+  /** Connection IDs by path ID; path 0 is there from the start. */
+  readonly registries: Map<number, CidRegistry> = new Map()
+  readonly #core: ConnectionCore
+  readonly #host: MultipathHost
+  /** Path IDs that are over: never used again (RFC 10069 §3.4). Bounded: IDs below `#goneBelow` are over, too. */
+  readonly #gone: Set<number> = new Set()
+  /** PATH_ABANDON frames to send: path ID -> error code. */
+  readonly #abandonPending: Map<number, number> = new Map()
+  readonly #statusPending: Set<number> = new Set()
+  #maxPathIdPending = false
+  #blockedPending = false
+
+  constructor(core: ConnectionCore, host: MultipathHost) {
+    this.#core = core
+    this.#host = host
+  }
+
+  /** Both sides sent initial_max_path_id (RFC 10069 §2.1). */
+  negotiate(localMaxPathId: number, peerMaxPathId: number): void {
+    this.isNegotiated = true
+    this.localMaxPathId = localMaxPathId
+    this.peerMaxPathId = peerMaxPathId
+  }
+
+  // RFC 10069 §3.2.1: "it is RECOMMENDED to proactively issue at least one Connection ID for each unused path ID up to the minimum of the peer's and the local maximum path ID limits"
+  issueCids(): void {
+    const highest = Math.min(this.localMaxPathId, this.peerMaxPathId)
+    for (let id = 1; id <= highest; id++) {
+      if (!this.#gone.has(id)) this.#registry(id).replenish(CIDS_PER_UNUSED_PATH)
+    }
+  }
+
+  #registry(id: number): CidRegistry {
+    let registry = this.registries.get(id)
+    if (registry === undefined) {
+      registry = this.#host.createRegistry(id)
+      this.registries.set(id, registry)
+    }
+    return registry
+  }
+
+  // ---- opening
+
+  /** Client: opens a path over `tuple`. Undefined when no path ID or connection ID is left; the peer is told. */
+  open(tuple: PathTuple, status: PathStatus, nowUs: Micros): Path | undefined {
+    const core = this.#core
+    // RFC 10069 §3: "this extension only enables clients to open a new path"
+    if (!this.isNegotiated || core.isServer || !core.handshakeConfirmed) return undefined
+    const highest = Math.min(this.localMaxPathId, this.peerMaxPathId)
+    for (let id = 1; id <= highest; id++) {
+      if (this.#gone.has(id) || core.paths.get(id) !== undefined) continue
+      const registry = this.registries.get(id)
+      // RFC 10069 §3: "when both endpoints have issued available connection IDs for at least one unused, common path ID"
+      if (registry?.active === undefined || registry.local.length === 0) continue
+      const path = this.#add(id, tuple, registry)
+      // A client knows that the server's address is the server's: only the way is unproven.
+      path.receivedBytes = 1e9
+      path.status = status
+      if (status === 'backup') this.#queueStatus(path)
+      core.paths.startValidation(path, nowUs)
+      return path
+    }
+    this.#blockedPending = true
+    return undefined
+  }
+
+  /** A packet came for a path ID not in use: the peer opens it. Undefined when it may not. */
+  accept(id: number, tuple: PathTuple, nowUs: Micros): Path | undefined {
+    const registry = this.registries.get(id)
+    if (!this.isNegotiated || !this.#core.isServer || this.#gone.has(id) || registry === undefined) return undefined
+    const path = this.#add(id, tuple, registry)
+    // RFC 10069 §3.1: "the server MUST validate the peer's address before sending any data"
+    this.#core.paths.startValidation(path, nowUs)
+    return path
+  }
+
+  #add(id: number, tuple: PathTuple, registry: CidRegistry): Path {
+    const path = this.#host.createPath(id, tuple, registry)
+    this.#core.paths.paths.push(path)
+    // RFC 10069 §3.2.1: "at least one additional connection ID for all used paths"
+    registry.replenish(2)
+    this.#host.onPathEvent('opened', path)
+    return path
+  }
+
+  // ---- closing
+
+  /** Abandons a path; what was in flight on it goes to the others at once. */
+  close(id: number, code: number, nowUs: Micros): void {
+    const path = this.#core.paths.get(id)
+    if (path === undefined || path.isAbandoned) return
+    this.#abandon(path, code, nowUs)
+  }
+
+  #abandon(path: Path, code: number, nowUs: Micros): void {
+    const core = this.#core
+    path.isAbandoned = true
+    this.#abandonPending.set(path.id, code)
+    path.recovery.loseAll(path.space)
+    // RFC 10069 §3.4: "MUST treat all connection IDs received from the peer for the path ID … as immediately retired"
+    path.cids.forgetPeer()
+    core.paths.forgetProbes(path)
+    this.#host.onPathEvent('abandoned', path)
+    // Kept so that packets under way are recognised and acknowledged; extended when the peer's frame comes.
+    path.deleteAtUs = nowUs + 3 * core.paths.largestPtoUs()
+    if (core.paths.usable() === undefined) {
+      throw new TransportError('NO_VIABLE_PATH', FrameType.PathAbandon, 'the only open path was abandoned')
+    }
+  }
+
+  /** PATH_ABANDON from the peer: answered in kind (RFC 10069 §3.4). */
+  onAbandon(id: number, _code: number, nowUs: Micros): void {
+    this.#checkId(id, FrameType.PathAbandon)
+    const path = this.#core.paths.get(id)
+    if (path === undefined) {
+      if (!this.#gone.has(id)) this.#onUnusedAbandoned(id)
+      return
+    }
+    if (!path.isAbandoned) this.#abandon(path, transportErrorCodes.NO_ERROR, nowUs)
+    path.deleteAtUs = nowUs + 3 * this.#core.paths.largestPtoUs()
+  }
+
+  /** RFC 10069 §3.4: abandoning a path ID that was never used "is not an error". */
+  #onUnusedAbandoned(id: number): void {
+    this.#abandonPending.set(id, transportErrorCodes.NO_ERROR)
+    this.#retireId(id)
+  }
+
+  #retireId(id: number): void {
+    this.registries.get(id)?.close()
+    this.registries.delete(id)
+    this.#gone.add(id)
+    // A path ID that is over makes room for another one.
+    if (this.localMaxPathId < PATH_ID_MAX) {
+      this.localMaxPathId++
+      this.#maxPathIdPending = true
+      if (this.#core.handshakeConfirmed) this.issueCids()
+    }
+  }
+
+  nextTimeoutUs(): Micros {
+    let next = NEVER
+    for (const path of this.#core.paths.paths) next = Math.min(next, path.deleteAtUs)
+    return next
+  }
+
+  /** Forgets abandoned paths whose time is over. */
+  onTimeout(nowUs: Micros): void {
+    const { paths } = this.#core.paths
+    for (let i = paths.length - 1; i >= 0; i--) {
+      const path = paths[i] as Path
+      if (path.deleteAtUs > nowUs) continue
+      paths.splice(i, 1)
+      this.#host.releasePath(path)
+      this.#retireId(path.id)
+    }
+  }
+
+  // ---- status
+
+  /** Tells the peer how we would like it to use the path (RFC 10069 §3.3). */
+  setStatus(id: number, status: PathStatus): void {
+    const path = this.#core.paths.get(id)
+    if (path === undefined || path.isAbandoned || path.status === status) return
+    path.status = status
+    this.#queueStatus(path)
+  }
+
+  #queueStatus(path: Path): void {
+    path.statusSequence++
+    this.#statusPending.add(path.id)
+  }
+
+  onStatus(id: number, isAvailable: boolean, sequence: number): void {
+    this.#checkId(id, FrameType.PathStatusAvailable)
+    const path = this.#core.paths.get(id)
+    // RFC 10069 §4.3: older or equal sequence numbers MUST be ignored
+    if (path === undefined || path.isAbandoned || sequence <= path.peerStatusSequence) return
+    path.peerStatusSequence = sequence
+    path.peerStatus = isAvailable ? 'available' : 'backup'
+    this.#host.onPathEvent('status', path)
+  }
+
+  // ---- limits
+
+  onMaxPathId(limit: number): void {
+    // RFC 10069 §4.6: "MUST NOT be lower than the value advertised in the initial_max_path_id transport parameter"
+    if (limit < (this.#core.peerParameters?.initialMaxPathId ?? 0)) {
+      throw new TransportError(
+        'PROTOCOL_VIOLATION',
+        FrameType.MaxPathId,
+        `MAX_PATH_ID ${limit} below the initial limit`,
+      )
+    }
+    if (limit <= this.peerMaxPathId) return
+    this.peerMaxPathId = limit
+    if (this.#core.handshakeConfirmed) this.issueCids()
+  }
+
+  onPathsBlocked(limit: number): void {
+    this.#checkId(limit, FrameType.PathsBlocked)
+  }
+
+  onCidsBlocked(id: number, nextSequence: number): void {
+    this.#checkId(id, FrameType.PathCidsBlocked)
+    const registry = this.registries.get(id)
+    if (registry !== undefined && nextSequence > registry.nextLocalSequence) {
+      throw new TransportError(
+        'PROTOCOL_VIOLATION',
+        FrameType.PathCidsBlocked,
+        `sequence ${nextSequence} was never issued`,
+      )
+    }
+  }
+
+  // RFC 10069 §4: "a path ID that is greater than the announced Maximum Paths value … MUST be treated as a connection error of type PROTOCOL_VIOLATION"
+  #checkId(id: number, frameType: number): void {
+    if (id > this.localMaxPathId) {
+      throw new TransportError('PROTOCOL_VIOLATION', frameType, `path ID ${id} above the limit ${this.localMaxPathId}`)
+    }
+  }
+
+  /** Registry for a frame about path `id`; undefined when the path is over and the frame must be ignored. */
+  registryFor(id: number, frameType: number): CidRegistry | undefined {
+    this.#checkId(id, frameType)
+    return this.#gone.has(id) ? undefined : this.#registry(id)
+  }
+
+  /** Path whose packets a PATH_ACK acknowledges; undefined when it is over. */
+  pathForAck(id: number): Path | undefined {
+    this.#checkId(id, FrameType.PathAck)
+    return this.#core.paths.get(id)
+  }
+
+  // ---- frames
+
+  hasPending(): boolean {
+    return (
+      this.#abandonPending.size > 0 || this.#statusPending.size > 0 || this.#maxPathIdPending || this.#blockedPending
+    )
+  }
+
+  write(packet: PacketWriter): void {
+    for (const [id, code] of this.#abandonPending) {
+      if (packet.room < FRAME_ROOM) return
+      this.#abandonPending.delete(id)
+      packet.varint(FrameType.PathAbandon)
+      packet.varint(id)
+      packet.varint(code)
+      packet.receipt(ReceiptKind.PathAbandon, id, code)
+    }
+    for (const id of this.#statusPending) {
+      if (packet.room < FRAME_ROOM) return
+      this.#statusPending.delete(id)
+      const path = this.#core.paths.get(id)
+      if (path === undefined || path.isAbandoned) continue
+      packet.varint(path.status === 'available' ? FrameType.PathStatusAvailable : FrameType.PathStatusBackup)
+      packet.varint(id)
+      packet.varint(path.statusSequence)
+      packet.receipt(ReceiptKind.PathStatus, id, path.statusSequence)
+    }
+    this.#writeLimits(packet)
+  }
+
+  #writeLimits(packet: PacketWriter): void {
+    if (this.#maxPathIdPending && packet.room >= FRAME_ROOM) {
+      this.#maxPathIdPending = false
+      packet.varint(FrameType.MaxPathId)
+      packet.varint(this.localMaxPathId)
+      packet.receipt(ReceiptKind.MaxPathId)
+    }
+    if (this.#blockedPending && packet.room >= FRAME_ROOM) {
+      this.#blockedPending = false
+      packet.varint(FrameType.PathsBlocked)
+      packet.varint(this.peerMaxPathId)
+      packet.receipt(ReceiptKind.PathsBlocked)
+    }
+  }
+
+  /** A packet with one of our frames was lost: what still holds is said again. */
+  onLost(kind: number, a: number, b: number): void {
+    if (kind === ReceiptKind.PathAbandon) this.#abandonPending.set(a, b)
+    else if (kind === ReceiptKind.MaxPathId) this.#maxPathIdPending = true
+    else if (kind === ReceiptKind.PathStatus && this.#core.paths.get(a)?.statusSequence === b)
+      this.#statusPending.add(a)
+  }
+}
