@@ -1,136 +1,21 @@
 /** What our own endpoints never put on the wire, seen by an observer of all their packets. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type AckView, type FrameSink, decodeFrames } from '@quicether/wire'
-import type { ConnectionObserver, PacketInfo } from '../observe.ts'
 import { Level } from '../ports/crypto.ts'
-import { Pair, type PairOptions, transfer } from '../testing/index.ts'
+import { transfer } from '../testing/index.ts'
+import { type Sent, watched } from '../testing/watched.ts'
 
-interface Sent {
-  readonly role: 'client' | 'server'
-  readonly level: Level
-  readonly packetNumber: number
-  readonly length: number
-  readonly frames: readonly string[]
-}
-
-/** Names frames and keeps the largest stream data and credit seen. */
-class Notes implements FrameSink {
-  readonly names: string[] = []
-  readonly streamEnds: Map<number, number> = new Map()
-  readonly finalSizes: Map<number, number> = new Map()
-  maxData = 0
-  readonly maxStreamData: Map<number, number> = new Map()
-
-  onPadding(): void {}
-  onPing(): void {
-    this.names.push('ping')
-  }
-  onAck(_ack: AckView): void {
-    this.names.push('ack')
-  }
-  onResetStream(id: number, _code: number, finalSize: number): void {
-    this.names.push('reset_stream')
-    assert.ok(!this.finalSizes.has(id) || this.finalSizes.get(id) === finalSize, `final size of stream ${id} changed`)
-    this.finalSizes.set(id, finalSize)
-  }
-  onStopSending(): void {
-    this.names.push('stop_sending')
-  }
-  onCrypto(): void {
-    this.names.push('crypto')
-  }
-  onNewToken(start: number, end: number): void {
-    this.names.push(end > start ? 'new_token' : 'empty new_token')
-  }
-  onStream(id: number, offset: number, start: number, end: number, fin: boolean): void {
-    this.names.push('stream')
-    const streamEnd = offset + end - start
-    this.streamEnds.set(id, Math.max(this.streamEnds.get(id) ?? 0, streamEnd))
-    if (fin) this.finalSizes.set(id, streamEnd)
-    const finalSize = this.finalSizes.get(id)
-    assert.ok(finalSize === undefined || streamEnd <= finalSize, `stream ${id} goes beyond its end`)
-  }
-  onMaxData(limit: number): void {
-    this.names.push('max_data')
-    this.maxData = Math.max(this.maxData, limit)
-  }
-  onMaxStreamData(id: number, limit: number): void {
-    this.names.push('max_stream_data')
-    this.maxStreamData.set(id, Math.max(this.maxStreamData.get(id) ?? 0, limit))
-  }
-  onMaxStreams(): void {
-    this.names.push('max_streams')
-  }
-  onDataBlocked(): void {
-    this.names.push('data_blocked')
-  }
-  onStreamDataBlocked(): void {
-    this.names.push('stream_data_blocked')
-  }
-  onStreamsBlocked(): void {
-    this.names.push('streams_blocked')
-  }
-  onNewConnectionId(): void {
-    this.names.push('new_connection_id')
-  }
-  onRetireConnectionId(): void {
-    this.names.push('retire_connection_id')
-  }
-  onPathChallenge(): void {
-    this.names.push('path_challenge')
-  }
-  onPathResponse(): void {
-    this.names.push('path_response')
-  }
-  onConnectionClose(application: boolean): void {
-    this.names.push(application ? 'application_close' : 'connection_close')
-  }
-  onHandshakeDone(): void {
-    this.names.push('handshake_done')
-  }
-  onDatagram(): void {
-    this.names.push('datagram')
-  }
-  onPathAbandon(): void {}
-  onPathStatus(): void {}
-  onMaxPathId(): void {}
-  onPathsBlocked(): void {}
-  onPathCidsBlocked(): void {}
-}
-
-/** A pair whose packets are noted as they leave; frames a level may not carry fail the test at once. */
-function watched(options: PairOptions = {}): { pair: Pair; sent: Sent[]; notes: Record<'client' | 'server', Notes> } {
-  const sent: Sent[] = []
-  const notes = { client: new Notes(), server: new Notes() }
-  const observer = (role: 'client' | 'server'): ConnectionObserver => ({
-    connectionStarted() {},
-    packetSent(packet: PacketInfo, bytes: Uint8Array, start: number, end: number) {
-      const mine = notes[role]
-      const from = mine.names.length
-      decodeFrames(bytes, start, end, packet.level, false, mine)
-      const { level, packetNumber, length } = packet
-      sent.push({ role, level, packetNumber, length, frames: mine.names.slice(from) })
-    },
-    packetReceived() {},
-    packetDropped() {},
-    packetLost() {},
-    metricsUpdated() {},
-    event() {},
-  })
-  return { pair: new Pair({ ...options, observe: ({ role }) => observer(role) }), sent, notes }
-}
-
-// spec: RFC 9000 §12.3#1, §12.3#2, §12.4#1, §12.5, §13.2.6, §17.2.4, RFC 9001 §4.9.1#3
+// spec: RFC 9000 §12.3#1, §12.3#2, §12.4#1, §12.5, §17.2.4, RFC 9001 §4.9.1#3
 test('packet numbers only rise, frames go where they may, and no Initial follows the end of its keys', () => {
   for (let seed = 1; seed <= 5; seed++) {
-    const { pair, sent } = watched({ seed, tlsClient: { clientHelloBytesMin: seed % 2 === 0 ? 3_000 : 0 } })
+    const { pair, sent, notes } = watched({ seed, tlsClient: { clientHelloBytesMin: seed % 2 === 0 ? 3_000 : 0 } })
     let count = 0
     pair.filter = () => ++count % 11 !== 0
     pair.handshake()
     const up = transfer(pair, 'client', 100_000)
     const down = transfer(pair, 'server', 100_000)
     pair.run(() => up.isDone() && down.isDone())
+    assert.deepEqual([...notes.client.violations, ...notes.server.violations], [])
     for (const role of ['client', 'server'] as const) {
       const largest: number[] = [-1, -1, -1, -1]
       let isBeyondInitial = false
@@ -171,6 +56,7 @@ test('a sender keeps to stream and connection credit at every moment, and to the
     return transfers.every(({ isDone }) => isDone())
   }, 300_000_000)
   assert.ok(notes.client.names.includes('reset_stream'))
+  assert.deepEqual(notes.client.violations, [])
 })
 
 // spec: RFC 9000 §4.6#2, §19.11#3
