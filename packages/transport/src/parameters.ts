@@ -90,14 +90,20 @@ function authenticateVersion(peer: TransportParameters, facts: HandshakeFacts): 
     throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'chosen version differs from the packets')
   }
   if (facts.role === 'server') {
-    if (info.chosen !== facts.originalVersion || !info.available.includes(info.chosen)) {
-      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'the client chose a version it does not offer')
+    // RFC 9368 §4#7: "If a server receives Version Information where the Chosen Version is not included in Available Versions, it MUST treat it as a parsing failure."
+    if (!info.available.includes(info.chosen)) bad('version_information does not offer the version it chose')
+    if (info.chosen !== facts.originalVersion) {
+      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'chosen version differs from the packets')
     }
     return
   }
   if (facts.isAfterVersionNegotiation) {
-    const best = facts.versions.find((version) => info.available.includes(version))
-    if (best !== undefined && best !== facts.version) {
+    // RFC 9368 §4#17: "if the client reacted to a Version Negotiation packet and the server's Available Versions field is empty, the client MUST close the connection with a version negotiation error"
+    if (info.available.length === 0) {
+      throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'the server names no version after Version Negotiation')
+    }
+    const best = facts.versions.find((version) => version === facts.version || info.available.includes(version))
+    if (best !== facts.version) {
       throw new TransportError('VERSION_NEGOTIATION_ERROR', 0, 'a better version was available: downgrade detected')
     }
   }

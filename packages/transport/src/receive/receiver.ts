@@ -76,6 +76,11 @@ export class Receiver implements FrameSink {
     const { level, packetNumber } = packet
     const space = level === Level.OneRtt || level === Level.ZeroRtt ? path.space : core.spaces[level]
     if (space === undefined) return
+    // RFC 9000 §17.2#1, §17.3.1#1: "Packets containing a zero value for this bit are not valid packets in this version and MUST be discarded", unless we announced grease_quic_bit (RFC 9287 §3)
+    if ((packet.firstByte & 0x40) === 0 && !core.config.isGreaseEnabled) {
+      core.counters.packetsDropped++
+      return
+    }
     if (space.ack.isDuplicate(packetNumber)) {
       core.counters.duplicates++
       return
@@ -98,6 +103,7 @@ export class Receiver implements FrameSink {
       space.ack.onReceived(packetNumber, isEliciting, packet.ecn, core.config.maxAckDelayUs, nowUs)
       core.counters.packetsReceived++
       path.packetsReceived++
+      path.bytesReceived += packet.length
       core.lastActivityUs = nowUs
       core.sentElicitingSinceReceive = false
       if (level === Level.Handshake) this.#host.onHandshakePacket(nowUs)

@@ -174,11 +174,12 @@ function versions(chosen: number, ...available: readonly number[]): Uint8Array {
 
 const VERSION_INFORMATION = 0x11
 
-// spec: RFC 9368 §4#9, §4#10, §4#11
-test('a client that says it chose another version than its packets have is VERSION_NEGOTIATION_ERROR', () => {
-  for (const [chosen, available] of [
-    [Version.V2, [Version.V1, Version.V2]],
-    [Version.V1, [Version.V2]],
+// spec: RFC 9368 §4#7, §4#9, §4#10, §4#11
+test('a client whose version_information contradicts its packets, or itself, is refused', () => {
+  for (const [chosen, available, error] of [
+    [Version.V2, [Version.V1, Version.V2], 'VERSION_NEGOTIATION_ERROR'],
+    [Version.V1, [Version.V2], 'TRANSPORT_PARAMETER_ERROR'],
+    [Version.V1, [], 'TRANSPORT_PARAMETER_ERROR'],
   ] as const) {
     const forged = forgedPair('client', {
       client: { versions: [Version.V1] },
@@ -187,7 +188,7 @@ test('a client that says it chose another version than its packets have is VERSI
         side === 'client' ? withParameter(bytes, VERSION_INFORMATION, versions(chosen, ...available)) : bytes,
     })
     forged.pair.connect()
-    assert.equal(forged.verdict().name, 'VERSION_NEGOTIATION_ERROR')
+    assert.equal(forged.verdict().name, error)
   }
 })
 
@@ -198,6 +199,18 @@ test('a server that says it chose another version than its packets have is VERSI
       side === 'server'
         ? withParameter(bytes, VERSION_INFORMATION, versions(Version.V2, Version.V2, Version.V1))
         : bytes,
+  })
+  forged.pair.connect()
+  assert.equal(forged.verdict().name, 'VERSION_NEGOTIATION_ERROR')
+})
+
+// spec: RFC 9368 §4#17
+test('a server that names no version at all after Version Negotiation is VERSION_NEGOTIATION_ERROR', () => {
+  const forged = forgedPair('server', {
+    client: { versions: [Version.V2, Version.V1] },
+    server: { versions: [Version.V1] },
+    parametersOf: (side, bytes) =>
+      side === 'server' ? withParameter(bytes, VERSION_INFORMATION, versions(Version.V1)) : bytes,
   })
   forged.pair.connect()
   assert.equal(forged.verdict().name, 'VERSION_NEGOTIATION_ERROR')

@@ -40,6 +40,8 @@ export interface ForgeOptions {
   readonly firstByte?: number
   /** Defaults to the next number the endpoint would use, which its own next packet uses again. */
   readonly packetNumber?: number
+  /** The QUIC bit (0x40) is 0 instead of 1. */
+  readonly isQuicBitClear?: boolean
   /** Token of an Initial packet. */
   readonly token?: Uint8Array
 }
@@ -132,6 +134,7 @@ export class Forger {
     const slab = new Uint8Array(4_096)
     const pnAt = level === Level.OneRtt ? this.#shortHeader(slab) : this.#longHeader(slab, level, options.token)
     slab[0] = (slab[0] as number) | (options.firstByte ?? 0)
+    if (options.isQuicBitClear === true) slab[0] &= ~0x40
     const payloadAt = writePacketNumber(slab, pnAt, number, PN_BYTES)
     slab.set(frames, payloadAt)
     const length = payloadAt + frames.length + TAG_BYTES
@@ -147,7 +150,8 @@ export class Forger {
   }
 
   #shortHeader(slab: Uint8Array): number {
-    return writeShortHeader(slab, 0, this.#shortDcid, PN_BYTES, this.#generation & 1, 1, 0)
+    const dcid = this.#shortDcid.length > 0 ? this.#shortDcid : this.#long.dcid
+    return writeShortHeader(slab, 0, dcid, PN_BYTES, this.#generation & 1, 1, 0)
   }
 
   #longHeader(slab: Uint8Array, level: Level, token: Uint8Array = new Uint8Array(0)): number {

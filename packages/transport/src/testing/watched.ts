@@ -21,6 +21,8 @@ export interface Sent {
 export class Notes implements FrameSink {
   readonly names: string[] = []
   readonly pathData: string[] = []
+  /** Connection IDs in hex, by sequence number. */
+  readonly cids: Map<number, string> = new Map()
   /** Frames that should not have been sent, in words. */
   readonly violations: string[] = []
   /** What frame offsets refer to. */
@@ -83,8 +85,11 @@ export class Notes implements FrameSink {
   onStreamsBlocked(): void {
     this.names.push('streams_blocked')
   }
-  onNewConnectionId(): void {
+  onNewConnectionId(_path: number, _isPathFrame: boolean, sequence: number, _prior: number, start: number): void {
     this.names.push('new_connection_id')
+    const cid = Array.from(this.bytes.subarray(start, start + 8), (byte) => byte.toString(16)).join(' ')
+    if ((this.cids.get(sequence) ?? cid) !== cid) this.violations.push(`connection ID ${sequence} changed`)
+    this.cids.set(sequence, cid)
   }
   onRetireConnectionId(): void {
     this.names.push('retire_connection_id')
