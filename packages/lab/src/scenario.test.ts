@@ -127,6 +127,7 @@ test('a thousand NAT rebindings and moves between links leak nothing, and the co
   assert.deepEqual([lab.server.endpoint.routeCount, lab.client.party.endpoint.routeCount], [0, 0])
 })
 
+// spec: RFC 9000 §13.4.1#1
 test('ECN marks replace losses: the link stays busy, nothing is dropped, and each queue costs one reduction', () => {
   const lab = world({
     seed: 10,

@@ -36,7 +36,7 @@ test('data arrives whole in both directions', () => {
 })
 
 for (const ratio of [0.01, 0.05, 0.2]) {
-  // spec: RFC 9000 §2.2#1, §13.2.1#2, §13.2.1#3, §13.3#7
+  // spec: RFC 9000 §2.2#1, §2.2#2, §13.2.1#2, §13.2.1#3, §13.3#7
   test(`data arrives whole with ${ratio * 100} % loss and reordering`, () => {
     for (let seed = 1; seed <= 5; seed++) {
       const pair = new Pair({ seed })
@@ -50,7 +50,7 @@ for (const ratio of [0.01, 0.05, 0.2]) {
   })
 }
 
-// spec: RFC 9000 §8.1.2, §17.2.5.1#3, §17.2.5.2#1, §7.3#2
+// spec: RFC 9000 §8.1.2, §17.2.5.1#3, §17.2.5.1#4, §17.2.5.2#1, §7.3#2
 test('a server that demands Retry gets a validated client', () => {
   const pair = new Pair({ accept: { retry: 'always' } }).handshake()
   assert.equal(pair.server.stats.retries, 1)

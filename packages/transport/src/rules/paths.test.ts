@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Version, encodeRetryWithoutTag, encodeVersionNegotiation, retryPseudoPacket } from '@quicether/wire'
+import { createTuple } from '../ports/datagrams.ts'
 import { type Pair, clientTuple, serverTuple, transfer } from '../testing/index.ts'
 import { watched } from '../testing/watched.ts'
 
@@ -166,4 +167,36 @@ test('the QUIC bit is cleared only towards a peer that announced grease_quic_bit
   const again = transfer(plain, 'client', 300_000)
   plain.run(again.isDone)
   assert.ok(!plain.sent.some((datagram) => datagram.from === 'client' && isBitClear(datagram)))
+})
+
+// spec: RFC 9000 §9.6.1#3
+test('a preferred address that does not answer costs nothing: the client stays where it is', () => {
+  const { pair } = watched({
+    accept: { preferredAddress: { ipv4: { address: '10.0.0.77', port: 8443 } } },
+    connect: {
+      tupleTo: (remoteAddress, remotePort) =>
+        createTuple({
+          localAddress: '10.0.0.1',
+          localPort: 40_000,
+          remoteAddress,
+          remotePort,
+          interfaceIndex: 0,
+          socket: 0,
+        }),
+    },
+  })
+  let tried = 0
+  pair.filter = ({ from, tuple }) => {
+    if (from === 'server' || tuple.remoteAddress !== '10.0.0.77') return true
+    tried++
+    return false
+  }
+  pair.handshake()
+  const down = transfer(pair, 'server', 1_000_000)
+  pair.run(down.isDone)
+  pair.advance(10_000_000)
+  assert.ok(tried > 0)
+  const again = transfer(pair, 'server', 10_000)
+  pair.run(again.isDone)
+  assert.equal(pair.connection.paths()[0]?.remoteAddress, '10.0.0.2')
 })

@@ -32,7 +32,7 @@ test('packet numbers only rise, frames go where they may, and no Initial follows
   }
 })
 
-// spec: RFC 9000 §4.1#1, §19.9#1, §19.10#3, §4.5#2, §13.3#1
+// spec: RFC 9000 §2.2#3, §3.3#2, §4.1#1, §4.5#2, §13.3#1, §19.9#1, §19.10#3
 test('a sender keeps to stream and connection credit at every moment, and to the end it announced', () => {
   const streamWindowBytes = 20_000
   const connectionWindowBytes = 30_000
@@ -122,4 +122,31 @@ test('a connection that hears CONNECTION_CLOSE sends no more, and one that close
   pair.advance(20_000_000)
   assert.equal(pair.sent.filter(({ from }) => from === 'server').length, before)
   assert.ok(pair.sent.filter(({ from }) => from === 'client').length - closes <= 10)
+})
+
+// spec: RFC 9221 §5.4#1
+test('datagrams wait for the congestion window as everything else does', () => {
+  const { pair, sent } = watched()
+  pair.handshake()
+  pair.advance(500_000)
+  pair.filter = () => false
+  const { recovery } = pair.connection.path
+  for (let i = 0; i < 100; i++) pair.connection.sendDatagram(new Uint8Array(1_000))
+  const before = sent.length
+  pair.advance(20_000)
+  assert.ok(sent.length - before > 3)
+  assert.ok(recovery.inFlightBytes <= recovery.congestion.windowBytes)
+  pair.filter = () => true
+  pair.run(() => pair.serverEvents.filter(({ kind }) => kind === 'datagram').length > 80)
+})
+
+// spec: RFC 9000 §10.1
+test('an idle timeout shorter than three probe timeouts leaves time for them all the same', () => {
+  const { pair } = watched({ client: { idleTimeoutUs: 1_000 } })
+  pair.handshake()
+  const ptoUs = pair.connection.path.ptoUs(25_000)
+  pair.advance(3 * ptoUs - 40_000)
+  assert.equal(pair.event('client', 'closed'), undefined)
+  pair.advance(5_000_000)
+  assert.equal(pair.event('client', 'closed')?.reason.kind, 'idle')
 })

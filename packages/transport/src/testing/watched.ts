@@ -29,6 +29,8 @@ export class Notes implements FrameSink {
   bytes: Uint8Array = new Uint8Array(0)
   readonly streamEnds: Map<number, number> = new Map()
   readonly finalSizes: Map<number, number> = new Map()
+  /** Streams given up by RESET_STREAM. */
+  readonly resets: Set<number> = new Set()
   maxData = 0
   readonly maxStreamData: Map<number, number> = new Map()
 
@@ -41,6 +43,7 @@ export class Notes implements FrameSink {
   }
   onResetStream(id: number, _code: number, finalSize: number): void {
     this.names.push('reset_stream')
+    this.resets.add(id)
     this.#noteFinalSize(id, finalSize)
   }
   onStopSending(): void {
@@ -54,6 +57,7 @@ export class Notes implements FrameSink {
   }
   onStream(id: number, offset: number, start: number, end: number, fin: boolean): void {
     this.names.push('stream')
+    if (this.resets.has(id)) this.violations.push(`STREAM of ${id} after RESET_STREAM`)
     const streamEnd = offset + end - start
     this.streamEnds.set(id, Math.max(this.streamEnds.get(id) ?? 0, streamEnd))
     if (fin) this.#noteFinalSize(id, streamEnd)
