@@ -8,6 +8,13 @@ export const ACK_RANGES_KEPT = 64
 
 // RFC 9000 §13.2.2: "A receiver SHOULD send an ACK frame after receiving at least two ack-eliciting packets."
 const ELICITING_PER_ACK = 2
+// RFC 9000 §13.2.2 leaves room for fewer ACKs where they are dear: a fast flow must not fill a thin uplink with them.
+/** Ack-eliciting packets that one ACK may answer while a fast flow arrives in order. */
+export const ELICITING_PER_ACK_MAX = 10
+/** ACKs per round trip that a fast flow still gets: enough for its sender's clock and its HyStart samples. */
+const ACKS_PER_ROUND = 8
+/** Ack-eliciting packets after a gap or a CE mark that are acknowledged as densely as those of a slow flow. */
+const CAUTIOUS_PACKETS = 16
 
 export class AckManager {
   /** Received packet numbers, `[start, end)`. */
@@ -24,6 +31,12 @@ export class AckManager {
   /** Packets at or below this number are never reported again and count as duplicates. */
   #floor = -1
   #elicitingSinceAck = 0
+  /** Ack-eliciting packets that make an ACK due now. */
+  #elicitingPerAck = ELICITING_PER_ACK
+  // Ack-eliciting packets of the present round trip.
+  #roundStartUs: Micros = 0
+  #roundPackets = 0
+  #cautiousLeft = 0
   readonly #immediate: boolean
 
   /** `immediate`: Initial and Handshake spaces acknowledge at once (RFC 9000 §13.2.1). */
@@ -37,8 +50,15 @@ export class AckManager {
     return packetNumber <= this.#floor || this.received.contains(packetNumber)
   }
 
-  /** Records a processed packet. `maxAckDelayUs` is ours, as announced. */
-  onReceived(packetNumber: number, isEliciting: boolean, ecn: number, maxAckDelayUs: Micros, nowUs: Micros): void {
+  /** Records a processed packet. `maxAckDelayUs` is ours, as announced; `rttUs` our estimate of the round trip. */
+  onReceived(
+    packetNumber: number,
+    isEliciting: boolean,
+    ecn: number,
+    maxAckDelayUs: Micros,
+    rttUs: Micros,
+    nowUs: Micros,
+  ): void {
     const previousLargest = this.largest
     this.received.add(packetNumber, packetNumber + 1)
     if (this.received.count > ACK_RANGES_KEPT) this.#forgetOldest()
@@ -54,13 +74,30 @@ export class AckManager {
     this.isUseful = true
     this.#elicitingSinceAck++
     // RFC 9000 §13.2.1: an endpoint SHOULD acknowledge at once when packets arrive out of order or with the CE codepoint
-    const outOfOrder = packetNumber !== previousLargest + 1
-    if (this.#immediate || outOfOrder || ecn === Ecn.Ce || this.#elicitingSinceAck >= ELICITING_PER_ACK) {
+    const isUrgent = packetNumber !== previousLargest + 1 || ecn === Ecn.Ce
+    this.#adapt(isUrgent, rttUs, nowUs)
+    const perAck = this.#cautiousLeft > 0 ? ELICITING_PER_ACK : this.#elicitingPerAck
+    if (this.#immediate || isUrgent || this.#elicitingSinceAck >= perAck) {
       this.dueAtUs = nowUs
     } else if (this.dueAtUs === NEVER) {
       // RFC 9000 §13.2.1: "An endpoint MUST acknowledge all ack-eliciting 0-RTT and 1-RTT packets within its advertised max_ack_delay"
-      this.dueAtUs = nowUs + maxAckDelayUs
+      this.dueAtUs = nowUs + (perAck > ELICITING_PER_ACK ? Math.floor(maxAckDelayUs / 4) : maxAckDelayUs)
     }
+  }
+
+  /** Counts the packets of each round trip: an eighth of them, within bounds, shares an ACK in the next one. */
+  #adapt(isUrgent: boolean, rttUs: Micros, nowUs: Micros): void {
+    const roundUs = nowUs - this.#roundStartUs
+    if (roundUs >= rttUs) {
+      // A round trip that took twice as long had a pause in it: its count says nothing about what comes.
+      const share = roundUs < 2 * rttUs ? Math.floor(this.#roundPackets / ACKS_PER_ROUND) : 0
+      this.#elicitingPerAck = Math.max(ELICITING_PER_ACK, Math.min(ELICITING_PER_ACK_MAX, share))
+      this.#roundStartUs = nowUs
+      this.#roundPackets = 0
+    }
+    this.#roundPackets++
+    if (isUrgent) this.#cautiousLeft = CAUTIOUS_PACKETS
+    else if (this.#cautiousLeft > 0) this.#cautiousLeft--
   }
 
   /** An ACK with the current contents has been written. */

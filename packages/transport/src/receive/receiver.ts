@@ -100,7 +100,8 @@ export class Receiver implements FrameSink {
       if (core.observer !== null) this.#observe(packet, start, end)
       const bits = decodeFrames(bytes, start, end, level, core.multipath.isNegotiated, this)
       const isEliciting = (bits & AckElicitingBit) !== 0
-      space.ack.onReceived(packetNumber, isEliciting, packet.ecn, core.config.maxAckDelayUs, nowUs)
+      const { smoothedUs } = path.rtt
+      space.ack.onReceived(packetNumber, isEliciting, packet.ecn, core.config.maxAckDelayUs, smoothedUs, nowUs)
       core.counters.packetsReceived++
       path.packetsReceived++
       path.bytesReceived += packet.length
