@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FrameType, Version } from '@quicether/wire'
 import { Level } from '../ports/crypto.ts'
-import { forgedPair, frameBytes, transfer } from '../testing/index.ts'
+import { createSeededRandom, forgedPair, frameBytes, transfer } from '../testing/index.ts'
 import { watched } from '../testing/watched.ts'
 
 const STREAM = FrameType.Stream | 0x06
@@ -172,5 +172,44 @@ test('0-RTT packets come from clients only, end with the 1-RTT keys, and share p
       if (level === Level.OneRtt) hasOneRtt = true
     }
     assert.ok(earlyPackets > 0)
+  }
+})
+
+// spec: RFC 9000 §13.2.6#1, §13.2.6#2, §13.2.6#3, RFC 9001 §4#1, §4.9#1
+test('each packet number space is acknowledged and repeated in packets of its own', () => {
+  for (let seed = 1; seed <= 5; seed++) {
+    const { pair, sent, notes } = watched({ seed })
+    pair.handshake()
+    pair.advance(200_000)
+    const before = sent.length
+    // The next connection counts its connection IDs and streams anew.
+    for (const { cids, finalSizes } of [notes.client, notes.server]) {
+      cids.clear()
+      finalSizes.clear()
+    }
+    const random = createSeededRandom(seed)
+    const byte = new Uint8Array(1)
+    pair.filter = () => {
+      random.fill(byte)
+      return (byte[0] as number) >= 50
+    }
+    const first = pair.accepted
+    pair.connect({ earlyData: true })
+    const early = transfer(pair, 'client', 20_000)
+    pair.run(() => early.isDone() && pair.connection.core.handshakeConfirmed, 120_000_000)
+    assert.notEqual(pair.accepted, first)
+    assert.deepEqual([...notes.client.violations, ...notes.server.violations], [])
+    const fresh = sent.slice(before)
+    for (const level of [Level.Initial, Level.OneRtt])
+      assert.ok(
+        fresh.some((packet) => packet.role === 'server' && packet.level === level && packet.frames.includes('ack')),
+        `no ACK of the server at level ${level}`,
+      )
+    assert.ok(fresh.some(({ level }) => level === Level.ZeroRtt))
+    assert.equal(
+      pair.event('server', 'closed'),
+      undefined,
+      'an ACK in a wrong space would acknowledge what was not sent',
+    )
   }
 })
