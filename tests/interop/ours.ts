@@ -155,8 +155,8 @@ async function serve(spec: ServerSpec): Promise<void> {
     },
     (connection) => serveConnection(spec, connection, pendingReports),
   )
-  report('listening', { port: listener.port })
   process.once('SIGTERM', () => void stopServing(listener, diagnostics, pendingReports))
+  report('listening', { port: listener.port })
 }
 
 function diagnosticsFields({ keyLog, observe }: Diagnostics): Pick<Diagnostics, 'keyLog' | 'observe'> {

@@ -73,7 +73,6 @@ const router = await start([
   ...['--cert', spec.certificate, '--key', spec.privateKey, '--idle-timeout', String(spec.idleTimeoutMs)],
   ...['--results', join(folder, 'results'), '--qlog', spec.qlogDir, '--keylog', spec.keylogFile, '--no-live'],
 ])
-report('listening', { port: router.ready.port })
 process.once('SIGTERM', () => {
   void (async () => {
     report('services', { counts: await countsOf(services.ready) })
@@ -82,3 +81,4 @@ process.once('SIGTERM', () => {
     process.exit(0)
   })()
 })
+report('listening', { port: router.ready.port })

@@ -4,6 +4,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { generateCertificate } from '@quicether/native'
@@ -171,7 +172,60 @@ test('services end by themselves on a signal', async (t) => {
     '--control-port',
     '0',
   ])
-  await services.output(/control +http/u)
+  // The first line, not the last one: a signal may come at any time from then on.
+  await services.output(/video +http/u)
   services.signal('SIGTERM')
   assert.equal((await services.exit()).code, 0)
+})
+
+test('a router that gets a signal with its first line of output leaves its report and ends with 0', async (t) => {
+  const router = new CliProcess(t, scratchDirectory(t), ['router', '--port', '0'])
+  await router.output(/listening/u)
+  router.signal('SIGTERM')
+  const { code, stdout } = await router.exit()
+  assert.equal(code, 0)
+  assert.match(stdout, /^report +results\/\S+\/quic_performance_report\.txt$/mu)
+})
+
+test('an interrupted demo takes its processes along and says so', async (t) => {
+  const demo = new CliProcess(t, scratchDirectory(t), ['demo', '--count', '100'])
+  await demo.output(/router +https/u)
+  demo.signal('SIGTERM')
+  const { code, stderr } = await demo.exit()
+  assert.equal(code, 128 + constants.signals.SIGTERM)
+  assert.match(
+    stderr,
+    /^quicether: the demo was ended before it was done \(SIGTERM\)\. Its files so far are in \S+\n$/u,
+  )
+})
+
+const noProc = process.platform === 'linux' ? false : '/proc is a Linux file system'
+
+test('a directory that cannot be made is named at once', { skip: noProc }, async (t) => {
+  const directory = scratchDirectory(t)
+  for (const args of [
+    ['client', '--port', '9', '--qlog', '/proc/x'],
+    ['router', '--port', '0', '--qlog', '/proc/x'],
+    ['certs', '--out', '/proc/x'],
+    ['demo', '--results', '/proc/x'],
+  ]) {
+    assertExplained(await runCli(t, directory, args), 1, /\/proc takes no new directories \(ENOENT\)/u)
+  }
+})
+
+test('a router whose results cannot be kept says so and serves on', { skip: noProc }, async (t) => {
+  const router = new CliProcess(t, scratchDirectory(t), [
+    'router',
+    '--port',
+    '0',
+    '--results',
+    '/proc/x',
+    '--report-interval',
+    '100',
+  ])
+  await router.output(/results cannot be written: \/proc takes no new directories \(ENOENT\).*Serving goes on/u)
+  router.signal('SIGTERM')
+  const { code, stdout } = await router.exit()
+  assert.equal(code, 0)
+  assert.doesNotMatch(stdout, /^(report|metrics) /mu)
 })

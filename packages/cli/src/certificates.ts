@@ -1,8 +1,9 @@
 /** Certificates from files, with every mistake named, and the self-made one that is kept between runs. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { makeDirectory } from '@quicether/net/files'
 import { codeOf, messageOf, UserError } from '@quicether/router'
 
 /** A chain and its key, with the names used in errors. */
@@ -55,7 +56,7 @@ export async function selfMadeCertificate(): Promise<CertificateFiles> {
   if (kept !== undefined) return kept
   const made = await makeCertificate(selfMadeNames, selfMadeDays)
   try {
-    mkdirSync(files.directory, { recursive: true, mode: 0o700 })
+    makeDirectory(files.directory, 0o700)
     writePair(files.certificate, files.key, made)
   } catch (error) {
     throw new UserError('ERR_CERTIFICATE', {

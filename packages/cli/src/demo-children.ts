@@ -15,6 +15,7 @@ export class DemoChild {
   readonly #name: string
   readonly #child: ChildProcess
   readonly #exited: Promise<number>
+  #isReady = false
   #stdout = ''
   #stderr = ''
 
@@ -28,6 +29,9 @@ export class DemoChild {
     })
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       if (this.#stderr.length < outputCharactersMax) this.#stderr += chunk.toString('utf8')
+    })
+    this.#child.once('message', () => {
+      this.#isReady = true
     })
     this.#exited = new Promise((resolve) => {
       this.#child.once('error', () => resolve(127))
@@ -58,7 +62,9 @@ export class DemoChild {
 
   /** Asks the child to end, and insists when it does not. */
   async stop(): Promise<void> {
-    if (this.#child.connected) this.#child.send('stop', () => {})
+    // Only a child that has spoken listens, too.
+    if (this.#isReady && this.#child.connected) this.#child.send('stop', () => {})
+    else this.#child.kill('SIGTERM')
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), stopMs)
     await this.#exited
     clearTimeout(timer)

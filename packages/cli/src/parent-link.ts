@@ -17,12 +17,15 @@ export function tellParent(message: ChildMessage): void {
   if (process.connected) process.send?.(message)
 }
 
+let stopped: Promise<string> | undefined
+
 /**
- * Resolves when the process shall end: SIGINT, SIGTERM, SIGHUP, a `stop` message, or the end of the parent.
- * A second signal ends the process at once.
+ * Resolves when the process shall end: SIGINT, SIGTERM, SIGHUP, a `stop` message, or the end of the parent, with its
+ * name. A second signal ends the process at once. Call it first thing in a command and wait for it last: from the call
+ * on, no signal ends the process uncleanly. Calls share one promise.
  */
 export function untilStopped(): Promise<string> {
-  return new Promise((resolve) => {
+  stopped ??= new Promise((resolve) => {
     let isStopping = false
     const stop = (why: string): void => {
       if (isStopping) process.exit(1)
@@ -36,7 +39,10 @@ export function untilStopped(): Promise<string> {
     process.on('disconnect', () => {
       if (!isStopping) stop('parent ended')
     })
+    // A parent that ended before anybody listened.
+    if (process.connected === false) stop('parent ended')
   })
+  return stopped
 }
 
 /** Lets the process end although a parent is linked. */

@@ -22,8 +22,8 @@ async function serve({ certificate, privateKey }: ServerSpec): Promise<void> {
     },
     (connection) => void serveHttp3(connection, answer),
   )
-  report('listening', { port: listener.port })
   process.on('SIGTERM', () => void listener.close().then(() => process.exit(0)))
+  report('listening', { port: listener.port })
 }
 
 async function answer(request: ServerRequest, response: ServerResponse): Promise<void> {

@@ -39,11 +39,11 @@ function serve(): void {
       if (slots < SLOTS_MAX) break
     }
   })
-  report('listening', { port: socket.info.port })
   process.on('SIGTERM', () => {
     socket.close()
     process.exit(0)
   })
+  report('listening', { port: socket.info.port })
 }
 
 async function send(port: number, seconds: number): Promise<void> {

@@ -1,6 +1,7 @@
 /** `quicether certs`: makes a self-signed certificate and its key. */
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeDirectory } from '@quicether/net/files'
 import { messageOf, UserError } from '@quicether/router'
 import type { Command } from 'commander'
 import { makeCertificate, writePair } from '../certificates.ts'
@@ -50,7 +51,7 @@ async function runCerts(flags: CertsFlags): Promise<void> {
     .filter((name) => name !== '')
   const made = await makeCertificate(names, flags.days)
   try {
-    mkdirSync(flags.out, { recursive: true })
+    makeDirectory(flags.out)
     writePair(certificateFile, keyFile, made)
   } catch (error) {
     throw new UserError('ERR_CERTIFICATE', {

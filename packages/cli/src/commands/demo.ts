@@ -1,6 +1,8 @@
 /** `quicether demo`: services, router and client in one go, each in a process of its own. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join, resolve } from 'node:path'
+import { makeDirectory } from '@quicether/net/files'
 import {
   type ClientReport,
   createRunId,
@@ -17,6 +19,7 @@ import type { Command } from 'commander'
 import { DemoChild, freeTcpPort, freeUdpPort } from '../demo-children.ts'
 import { examples } from '../help.ts'
 import { byteSize, wholeNumber } from '../option-values.ts'
+import { untilStopped } from '../parent-link.ts'
 import { clientSummary, clientTable, streamPicture } from '../terminal/client-table.ts'
 
 interface DemoFlags {
@@ -51,52 +54,68 @@ interface DemoFiles {
 }
 
 async function runDemo(flags: DemoFlags): Promise<void> {
+  const stopped = untilStopped()
   const files = demoFiles(resolve(flags.results))
   const children: DemoChild[] = []
-  const start = (name: string, args: readonly string[]): DemoChild => {
+  let isOver = false
+  const start: StartChild = (name, args) => {
+    if (isOver) throw new Error('the demo is over')
     const child = new DemoChild(name, args)
     children.push(child)
     return child
   }
   try {
-    const services = start('services', await servicesArguments())
-    const ports = await services.message('services')
-    say(`services   video ${ports.video}, text ${ports.text}, control ${ports.control}`)
-    writeConfig(files.config, ports, resolve(flags.results))
-    const router = start('router', [
-      'router',
-      '--config',
-      files.config,
-      '--port',
-      String(await freeUdpPort(4433)),
-      '--keylog',
-      files.routerKeylog,
-      '--capture',
-      files.routerCapture,
-      '--qlog',
-      files.qlog,
-    ])
-    const ready = await router.message('router')
-    say(`router     https://${ready.host}:${ready.port} (HTTP/3 over QUIC)`)
-    const client = start('client', clientArguments(flags, files, ready.port))
-    const result = await client.exit()
-    const report = parseReport(result.stdout, client, result.code)
-    await router.stop()
-    await services.stop()
-    const metrics = readMetrics(ready.metrics)
-    show(report, metrics)
-    showFiles(files, ready)
-    const isComplete =
-      report.wrong === 0 && metrics.totals.streams === report.streams.length && metrics.totals.streamsFailed === 0
-    if (!isComplete) {
-      throw new UserError('ERR_DEMO', {
-        what: `${report.wrong} of ${report.streams.length} streams went wrong, and the router saw ${metrics.totals.streams} with ${metrics.totals.streamsFailed} failed`,
-        where: ready.report,
-        remedy: 'The table above and the report name each of them.',
-      })
-    }
+    const why = await Promise.race([stopped, play(flags, files, start)])
+    if (why === undefined) return
+    process.exitCode = 128 + (constants.signals[why as NodeJS.Signals] ?? constants.signals.SIGTERM)
+    process.stderr.write(
+      `quicether: the demo was ended before it was done (${why}). Its files so far are in ${files.directory}.\n`,
+    )
   } finally {
+    isOver = true
     await Promise.all(children.map((child) => child.stop()))
+  }
+}
+
+type StartChild = (name: string, args: readonly string[]) => DemoChild
+
+/** The demo from the first process to the last line. Throws `UserError` when something in it goes wrong. */
+async function play(flags: DemoFlags, files: DemoFiles, start: StartChild): Promise<undefined> {
+  const services = start('services', await servicesArguments())
+  const ports = await services.message('services')
+  say(`services   video ${ports.video}, text ${ports.text}, control ${ports.control}`)
+  writeConfig(files.config, ports, resolve(flags.results))
+  const router = start('router', [
+    'router',
+    '--config',
+    files.config,
+    '--port',
+    String(await freeUdpPort(4433)),
+    '--keylog',
+    files.routerKeylog,
+    '--capture',
+    files.routerCapture,
+    '--qlog',
+    files.qlog,
+  ])
+  const ready = await router.message('router')
+  say(`router     https://${ready.host}:${ready.port} (HTTP/3 over QUIC)`)
+  const client = start('client', clientArguments(flags, files, ready.port))
+  const result = await client.exit()
+  const report = parseReport(result.stdout, client, result.code)
+  await router.stop()
+  await services.stop()
+  const metrics = readMetrics(ready.metrics)
+  show(report, metrics)
+  showFiles(files, ready)
+  const isComplete =
+    report.wrong === 0 && metrics.totals.streams === report.streams.length && metrics.totals.streamsFailed === 0
+  if (!isComplete) {
+    throw new UserError('ERR_DEMO', {
+      what: `${report.wrong} of ${report.streams.length} streams went wrong, and the router saw ${metrics.totals.streams} with ${metrics.totals.streamsFailed} failed`,
+      where: ready.report,
+      remedy: 'The table above and the report name each of them.',
+    })
   }
 }
 
@@ -131,7 +150,7 @@ function clientArguments(flags: DemoFlags, files: DemoFiles, port: number): stri
 function demoFiles(results: string): DemoFiles {
   const directory = join(results, `demo-${createRunId(new Date())}`)
   try {
-    mkdirSync(directory, { recursive: true })
+    makeDirectory(directory)
   } catch (error) {
     throw new UserError('ERR_RESULTS', {
       what: `results cannot be written: ${messageOf(error)}`,

@@ -1,4 +1,5 @@
 /** `quicether router`: HTTP/3 in front of HTTP services. */
+import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import {
   defaultConfig,
@@ -16,7 +17,7 @@ import { type Logger, pino } from 'pino'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
 import { examples } from '../help.ts'
 import { logLevel, portNumber, wholeNumber } from '../option-values.ts'
-import { leaveParent, tellParent, untilStopped } from '../parent-link.ts'
+import { tellParent, untilStopped } from '../parent-link.ts'
 import { startTcpdump, type Tcpdump } from '../tcpdump.ts'
 import { LiveView } from '../terminal/live-view.ts'
 
@@ -84,6 +85,7 @@ async function runRouter(flags: RouterFlags): Promise<void> {
   const config = mergeFlags(flags.config === undefined ? defaultConfig() : loadConfig(flags.config), flags)
   const certificate = await certificateFor(config)
   const output = new Output(flags.logLevel)
+  const stopped = untilStopped()
   const { listenHttp3 } = await import('@quicether/router/transport')
   const router = await startRouter({
     config,
@@ -103,15 +105,19 @@ async function runRouter(flags: RouterFlags): Promise<void> {
     announce(router, config, certificate, output)
     if (flags.live && process.stdout.isTTY) output.startLive(router)
     tellParent({ kind: 'router', host: router.host, port: router.port, ...router.paths })
-    await untilStopped()
+    await stopped
     output.stopLive()
   } finally {
     await router.close()
     await tcpdump?.stop()
-    leaveParent()
   }
-  output.print(`report   ${router.paths.report}`)
-  output.print(`metrics  ${router.paths.metrics}`)
+  // On a disk that fails there may be none; that has been said already.
+  for (const [name, file] of [
+    ['report', router.paths.report],
+    ['metrics', router.paths.metrics],
+  ] as const) {
+    if (existsSync(file)) output.print(`${name.padEnd(8)} ${file}`)
+  }
 }
 
 function mergeFlags(config: RouterConfig, flags: RouterFlags): RouterConfig {

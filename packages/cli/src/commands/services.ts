@@ -9,7 +9,7 @@ import {
 import type { Command } from 'commander'
 import { examples } from '../help.ts'
 import { portNumber } from '../option-values.ts'
-import { leaveParent, tellParent, untilStopped } from '../parent-link.ts'
+import { tellParent, untilStopped } from '../parent-link.ts'
 
 interface ServicesFlags {
   readonly host: string
@@ -40,6 +40,7 @@ export function addServicesCommand(program: Command): void {
 }
 
 async function runServices(flags: ServicesFlags): Promise<void> {
+  const stopped = untilStopped()
   const running: RunningService[] = []
   try {
     const video = await startVideoService({ host: flags.host, port: flags.videoPort })
@@ -51,9 +52,8 @@ async function runServices(flags: ServicesFlags): Promise<void> {
     for (const service of running)
       process.stdout.write(`${service.name.padEnd(8)} http://${service.host}:${service.port}/${service.name}\n`)
     tellParent({ kind: 'services', video: video.port, text: text.port, control: control.port })
-    await untilStopped()
+    await stopped
   } finally {
     await Promise.all(running.map((service) => service.close()))
-    leaveParent()
   }
 }

@@ -1,7 +1,7 @@
 /** A directory of qlog files: one per connection, so many at a time, never one over another. */
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { BoundedFile } from '../capture/bounded-file.ts'
+import { makeDirectory } from '../make-directory.ts'
 import { QlogWriter } from './qlog-writer.ts'
 
 export interface QlogDirectoryOptions {
@@ -42,7 +42,7 @@ export class QlogDirectory {
   constructor(options: QlogDirectoryOptions) {
     this.#options = options
     try {
-      mkdirSync(options.path, { recursive: true })
+      makeDirectory(options.path)
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       throw new Error(`cannot make the qlog directory ${options.path}: ${reason}; choose a writable path`, {

@@ -1,6 +1,7 @@
 /** Writes a run's reports and history now and then; a disk that fails costs a warning, never the service. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeDirectory } from '@quicether/net/files'
 import type { MetricsDocument, ReportReason } from '../metrics/document.ts'
 import { codeOf, messageOf } from '../user-error.ts'
 import { History } from './history.ts'
@@ -69,7 +70,7 @@ export class ReportWriter {
   write(reason: ReportReason): boolean {
     try {
       const document = this.#options.snapshot(reason)
-      mkdirSync(this.paths.directory, { recursive: true })
+      makeDirectory(this.paths.directory)
       writeAtomically(this.paths.metrics, `${JSON.stringify(document, null, 2)}\n`)
       writeAtomically(this.paths.report, textReport(document))
       this.#saveHistory(document)
@@ -97,7 +98,7 @@ export class ReportWriter {
     const isFull = codeOf(error) === 'ENOSPC' || /disk is full|disk I\/O/u.test(messageOf(error))
     const why = isFull ? 'the disk is full' : messageOf(error)
     this.#options.onTrouble(
-      `results cannot be written: ${why} (${this.paths.directory}). Serving goes on; writing is tried again every ${Math.round(this.#options.intervalMs / 1000)} s.`,
+      `results cannot be written: ${why} (${this.paths.directory}). Serving goes on; writing is tried again every ${this.#options.intervalMs / 1000} s.`,
     )
   }
 }
