@@ -51,6 +51,18 @@ for (const ratio of [0.01, 0.05, 0.2]) {
 }
 
 // spec: RFC 9000 §8.1.2, §17.2.5.1#3, §17.2.5.1#4, §17.2.5.2#1, §7.3#2
+test('a network that drops exactly every third datagram does not stall a transfer for ever', () => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const pair = new Pair({ seed }).handshake()
+    pair.advance(200_000)
+    let count = 0
+    pair.filter = () => ++count % 3 !== 0
+    pair.connect({ earlyData: true })
+    const up = transfer(pair, 'client', 30_000)
+    pair.run(up.isDone, 60_000_000)
+  }
+})
+
 test('a server that demands Retry gets a validated client', () => {
   const pair = new Pair({ accept: { retry: 'always' } }).handshake()
   assert.equal(pair.server.stats.retries, 1)
@@ -103,6 +115,17 @@ test('both sides upgrade to version 2 within the first round trip when the serve
   assert.equal(pair.server.stats.versionNegotiations, 0)
   const up = transfer(pair, 'client', 10_000)
   pair.run(up.isDone)
+})
+
+test('a client that starts in version 2 stays there, whatever the order of the server', () => {
+  for (const versions of [
+    [Version.V1, Version.V2],
+    [Version.V2, Version.V1],
+  ]) {
+    const pair = new Pair({ client: { versions: [Version.V2, Version.V1] }, server: { versions } }).handshake()
+    assert.equal(pair.connection.stats().version, Version.V2)
+    assert.equal(pair.accepted?.stats().version, Version.V2)
+  }
 })
 
 // spec: RFC 9000 §7.5#1

@@ -344,8 +344,10 @@ export class Recovery {
     // RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged packets to be marked as lost."
     this.ptoCount++
     // RFC 9002 §6.2.4: "a sender MUST send at least one ack-eliciting packet in the packet number space as a probe"
-    space.probesPending = space.level === Level.OneRtt || space.sent.elicitingInFlight > 0 ? 2 : 1
-    this.#requeueOldest(space, 2)
+    // RFC 9002 §6.2.4: one or two probes; two and one in turn, so that a network that drops periodically is not met in step
+    space.probesPending =
+      this.ptoCount % 2 === 1 && (space.level === Level.OneRtt || space.sent.elicitingInFlight > 0) ? 2 : 1
+    this.#requeueOldest(space, space.probesPending)
     // RFC 9002 §6.2.4: "SHOULD also attempt to send … in other packet number spaces with in-flight data"
     for (const other of this.spaces) {
       if (other !== space && !other.isDiscarded && other.sent.elicitingInFlight > 0 && this.#mayProbe(other)) {
