@@ -1,7 +1,6 @@
 /** One attempt to connect to one address: a socket, an engine, a handshake. */
 import { createNativeCrypto, type KeyLog, systemRandom } from '@quicether/native'
 import {
-  type Connection,
   type ConnectionObserver,
   Endpoint,
   type ObserverInfo,
@@ -10,8 +9,9 @@ import {
 } from '@quicether/transport'
 import type { DatagramTap } from './capture/tap.ts'
 import type { ClientContext } from './client-context.ts'
+import { ClientPaths } from './client-paths.ts'
 import { connectError } from './close-reason.ts'
-import { type MigrateOptions, QuicConnection } from './connection.ts'
+import { QuicConnection } from './connection.ts'
 import { Driver, nowUs } from './driver.ts'
 import { type BindOptions, UdpPort } from './udp-port.ts'
 
@@ -108,7 +108,7 @@ function open(
   options: AttemptOptions,
   release: () => void,
 ): QuicConnection {
-  const { context, serverName, alpn, earlyData, version, address } = options
+  const { context, serverName, alpn, earlyData, version, address, local } = options
   const server = `${serverName} ${address} ${options.port}`
   const token = context.takeToken(server)
   const connection = endpoint.connect(
@@ -124,38 +124,6 @@ function open(
     },
     nowUs(),
   )
-  const move = migrator(connection, port, driver, handle, options)
-  return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS), move)
-}
-
-/** Moves between sockets: the one before stays for packets under way, older ones are closed. */
-function migrator(
-  connection: Connection,
-  port: UdpPort,
-  driver: Driver,
-  first: number,
-  { address, port: remotePort, local }: AttemptOptions,
-): (options: MigrateOptions) => boolean {
-  let handles = [first]
-  return ({ localAddress, localPort = 0, interfaceName }) => {
-    const { shownAddress } = local
-    const wildcard = address.includes(':') ? '::' : '0.0.0.0'
-    const { handle } = port.bind({
-      address: localAddress ?? wildcard,
-      port: localPort,
-      reportErrors: true,
-      ...(interfaceName === undefined ? {} : { interfaceName }),
-      ...(localAddress !== undefined || shownAddress === undefined ? {} : { shownAddress }),
-    })
-    if (!connection.migrate(port.tupleTo(handle, address, remotePort), nowUs())) {
-      port.unbind(handle)
-      return false
-    }
-    driver.watch(handle)
-    handles.push(handle)
-    const inUse = connection.path.tuple.socket
-    for (const old of handles) if (old !== handle && old !== inUse) port.unbind(old)
-    handles = handles.filter((old) => old === handle || old === inUse)
-    return true
-  }
+  const paths = new ClientPaths(connection, { port, driver, socket: handle, address, remotePort: options.port, local })
+  return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS), paths)
 }

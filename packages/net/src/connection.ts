@@ -6,12 +6,17 @@ import type {
   ConnectionStats,
   ErrorCode,
   Micros,
+  PathChange,
+  PathId,
+  PathStatus,
   PathTuple,
   PathView,
   StreamTransport,
 } from '@quicether/transport'
 import { QuicError } from '@quicether/transport'
+import type { ClientPaths, MigrateOptions, OpenPathOptions } from './client-paths.ts'
 import { connectError } from './close-reason.ts'
+import { nowUs } from './driver.ts'
 import { formatAddress } from './ip-address.ts'
 
 /** What the handshake agreed on. */
@@ -21,13 +26,6 @@ export interface Handshake {
   readonly earlyData: 'none' | 'accepted' | 'rejected'
   /** From the first datagram of the connection to the complete handshake on our side. */
   readonly establishmentUs: Micros
-}
-
-/** Where a client moves to; what is absent is left to the kernel. */
-export interface MigrateOptions {
-  readonly localAddress?: string
-  readonly localPort?: number
-  readonly interfaceName?: string
 }
 
 /** Events held while nobody listens. Streams are limited by the transport, so only datagrams can be this many. */
@@ -44,7 +42,9 @@ export class QuicConnection implements AsyncDisposable {
   readonly closed: Promise<CloseReason>
   readonly #connection: Connection
   readonly #onDetach: () => void
-  readonly #migrate: ((options: MigrateOptions) => boolean) | undefined
+  readonly #paths: ClientPaths | undefined
+  /** Told of every change of a path, besides `onEvent`. */
+  onPath: ((id: PathId, change: PathChange) => void) | null = null
   readonly #held: ConnectionEvent[] = []
   #onEvent: ((event: ConnectionEvent) => void) | null = null
   #isDelivering = false
@@ -58,14 +58,14 @@ export class QuicConnection implements AsyncDisposable {
 
   /**
    * @param onDetach called once when the connection has ended and its driver may stop.
-   * @param migrate moves a client to a socket of its own.
+   * @param paths a client's sockets.
    */
-  constructor(connection: Connection, onDetach: () => void, migrate?: (options: MigrateOptions) => boolean) {
+  constructor(connection: Connection, onDetach: () => void, paths?: ClientPaths) {
     this.role = connection.core.role
     this.transport = connection
     this.#connection = connection
     this.#onDetach = onDetach
-    this.#migrate = migrate
+    this.#paths = paths
     this.connected = new Promise((resolve, reject) => {
       this.#resolveConnected = resolve
       this.#rejectConnected = reject
@@ -171,8 +171,46 @@ export class QuicConnection implements AsyncDisposable {
    * @throws QuicError `ERR_ADDRESS`, `ERR_INTERFACE`, … when the socket cannot be opened, `ERR_NOT_CLIENT` on servers.
    */
   migrate(options: MigrateOptions = {}): boolean {
-    if (this.#migrate === undefined) throw new QuicError('ERR_NOT_CLIENT', 'only a client can migrate (RFC 9000 §9)')
-    return !this.isClosed && this.#migrate(options)
+    if (this.#paths === undefined) throw new QuicError('ERR_NOT_CLIENT', 'only a client can migrate (RFC 9000 §9)')
+    return !this.isClosed && this.#paths.migrate(options)
+  }
+
+  /**
+   * Client: opens a further path over a socket of its own (RFC 10069 §3) and resolves with its ID once it is validated;
+   * from then on it carries data. Both sides need `config.maxPaths` above 1.
+   * @throws QuicError (by rejecting) `ERR_NO_MULTIPATH`, `ERR_PATH_LIMIT`, `ERR_PATH_UNREACHABLE`, `ERR_PATH_TIMEOUT`,
+   * `ERR_FAMILY`, `ERR_INTERFACE`, `ERR_ADDRESS`, `ERR_CONNECTION_CLOSED`, `ERR_NOT_CLIENT` on servers.
+   */
+  async openPath(options: OpenPathOptions = {}): Promise<PathId> {
+    if (this.#paths === undefined) throw new QuicError('ERR_NOT_CLIENT', 'only a client opens paths (RFC 10069 §3)')
+    return this.#paths.open(options)
+  }
+
+  /**
+   * Abandons a path; what was under way on it goes over the others (RFC 10069 §3.4). The event `path` with `abandoned`
+   * follows.
+   * @throws QuicError `ERR_PATH` when there is no such path or it is the last one: `close` ends the connection.
+   */
+  closePath(id: PathId): void {
+    const open = this.#openPaths(id)
+    if (open.length > 1) return this.#connection.closePath(id, nowUs())
+    throw new QuicError('ERR_PATH', `path ${id} is the only open one; use close() to end the connection`)
+  }
+
+  /**
+   * Says how the peer should use a path, and uses it so itself: `backup` = only while no available one works.
+   * @throws QuicError `ERR_PATH` when there is no such path.
+   */
+  setPathStatus(id: PathId, status: PathStatus): void {
+    this.#openPaths(id)
+    this.#connection.setPathStatus(id, status)
+  }
+
+  /** Open paths, `id` among them. */
+  #openPaths(id: PathId): readonly PathId[] {
+    const open = this.#connection.core.paths.paths.filter((path) => !path.isAbandoned).map((path) => path.id)
+    if (open.includes(id)) return open
+    throw new QuicError('ERR_PATH', `there is no open path ${id}; open ones: ${open.join(', ')}`)
   }
 
   /** Ends the connection with an application error code; settles like `closed`. */
@@ -186,17 +224,19 @@ export class QuicConnection implements AsyncDisposable {
   }
 
   /** Called by the driver's owner with each event of this connection. Exceptions of the listener do not reach it. */
-  handleEvent(event: ConnectionEvent, nowUs: Micros): void {
-    if (event.kind === 'connected') this.#onConnected(event, nowUs)
+  handleEvent(event: ConnectionEvent, atUs: Micros): void {
+    if (event.kind === 'connected') this.#onConnected(event, atUs)
     if (event.kind === 'closed') this.#onClosed(event.reason)
+    this.#paths?.handleEvent(event)
+    if (event.kind === 'path') this.#guard(() => this.onPath?.(event.path, event.change))
     if (this.#onEvent === null || this.#held.length > 0 || this.#isDelivering) this.#hold(event)
     else this.#deliver(event)
     if (event.kind === 'closed') this.#onDetach()
   }
 
-  #onConnected(event: ConnectionEvent & { kind: 'connected' }, nowUs: Micros): void {
+  #onConnected(event: ConnectionEvent & { kind: 'connected' }, atUs: Micros): void {
     const { alpn, resumed, earlyData } = event
-    const establishmentUs = Math.max(0, nowUs - this.#connection.core.createdAtUs)
+    const establishmentUs = Math.max(0, atUs - this.#connection.core.createdAtUs)
     this.#handshake = { alpn, resumed, earlyData, establishmentUs }
     this.#resolveConnected(this.#handshake)
   }
@@ -225,15 +265,18 @@ export class QuicConnection implements AsyncDisposable {
 
   #deliver(event: ConnectionEvent): void {
     this.#isDelivering = true
+    this.#guard(() => this.#onEvent?.(event))
+    this.#isDelivering = false
+  }
+
+  #guard(listener: () => void): void {
     try {
-      this.#onEvent?.(event)
+      listener()
     } catch (error) {
       // The listener's bug is its own: it ends the process as any exception in a callback does, not our loop.
       queueMicrotask(() => {
         throw error
       })
-    } finally {
-      this.#isDelivering = false
     }
   }
 }

@@ -63,6 +63,15 @@ export class Driver {
     this.#port.start(handle, this.#onReady)
   }
 
+  /** Closes one socket; what waits for it is dropped, so that it does not hold up the others. */
+  release(handle: number): void {
+    if (this.#isClosed) return
+    this.#port.unbind(handle)
+    if (!this.#isBlocked) return
+    this.#isBlocked = !this.#port.send(this.#port.train)
+    if (!this.#isBlocked) this.wake()
+  }
+
   /** The engine has something to do: a flush follows before the event loop goes on. */
   readonly wake = (): void => {
     if (this.#isFlushing) this.#isDirty = true

@@ -260,6 +260,7 @@ export class UdpPort implements DatagramPort {
     const { tuple } = batch
     const socket = tuple === undefined ? undefined : this.#sockets[tuple.socket]
     if (tuple === undefined || socket === undefined) {
+      this.#resumeAt = 0
       this.#trainsDropped++
       return true
     }

@@ -23,6 +23,9 @@ export interface ConnectionStats {
   readonly datagramsDropped: number
 }
 
+/** `silent` = nothing came back for a probe timeout: other paths go first. `abandoned` = over, soon forgotten. */
+export type PathState = 'validating' | 'active' | 'silent' | 'abandoned'
+
 export interface PathView {
   readonly id: PathId
   readonly localAddress: string
@@ -40,7 +43,12 @@ export interface PathView {
   readonly mtuBytes: number
   readonly packetsSent: number
   readonly packetsReceived: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
   readonly packetsLost: number
+  readonly state: PathState
+  /** Ours or the peer's wish to keep it in reserve (RFC 10069 §3.3). */
+  readonly isBackup: boolean
   readonly ecn: string
   readonly congestion: string
 }
@@ -87,8 +95,18 @@ export function pathView(path: Path): PathView {
     mtuBytes: path.mtu.mtuBytes,
     packetsSent: path.packetsSent,
     packetsReceived: path.packetsReceived,
+    bytesSent: path.bytesSent,
+    bytesReceived: path.bytesReceived,
     packetsLost: recovery.packetsLost,
+    state: stateOf(path),
+    isBackup: path.status === 'backup' || path.peerStatus === 'backup',
     ecn: path.ecn.state,
     congestion: recovery.congestion.name,
   }
+}
+
+function stateOf(path: Path): PathState {
+  if (path.isAbandoned) return 'abandoned'
+  if (!path.isValidated) return 'validating'
+  return path.isSuspect() ? 'silent' : 'active'
 }

@@ -26,6 +26,9 @@ export class Path {
   sentBytes = 0
   packetsSent = 0
   packetsReceived = 0
+  /** Payload bytes of UDP sent, and bytes of packets received and read; never reset. */
+  bytesSent = 0
+  bytesReceived = 0
   readonly recovery: Recovery
   readonly mtu: MtuProber
   readonly pacer: Pacer

@@ -85,6 +85,7 @@ export class TrainBuilder {
     if (this.#oneRttCount > 0) core.keys.onSealed(this.#oneRttCount)
     core.counters.packetsSent += this.#descriptorCount
     path.packetsSent += this.#descriptorCount
+    path.bytesSent += out.length
     return true
   }
 

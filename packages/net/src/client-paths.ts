@@ -1,0 +1,291 @@
+/** The sockets of a client and the paths over them: migration (RFC 9000 §9) and further paths (RFC 10069 §3). */
+import { isIP } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import {
+  type Connection,
+  type ConnectionEvent,
+  type PathId,
+  type PathStatus,
+  type PathTuple,
+  QuicError,
+} from '@quicether/transport'
+import { describeCloseReason } from './close-reason.ts'
+import { type Driver, nowUs } from './driver.ts'
+import { canonicalIp, formatAddress, isUnspecified } from './ip-address.ts'
+import type { BindOptions, UdpPort } from './udp-port.ts'
+
+/** Where a client moves to; what is absent is left to the kernel. */
+export interface MigrateOptions {
+  readonly localAddress?: string
+  readonly localPort?: number
+  readonly interfaceName?: string
+}
+
+/** A further path; what is absent is left to the kernel, or as on the first path. */
+export interface OpenPathOptions extends MigrateOptions {
+  /** IP address of the server; default: the one connected to. */
+  readonly remoteAddress?: string
+  readonly remotePort?: number
+  /** `backup` = used only while no available path works. Default `available`. */
+  readonly status?: PathStatus
+  /** Give up when the path is not validated after this long. 3,000 when absent. */
+  readonly timeoutMs?: number
+}
+
+/** The first socket of a client and what is needed to bind more. */
+export interface ClientSockets {
+  readonly port: UdpPort
+  readonly driver: Driver
+  readonly socket: number
+  /** The server as it was connected to. */
+  readonly address: string
+  readonly remotePort: number
+  readonly local: BindOptions
+}
+
+interface Waiter {
+  readonly resolve: (id: PathId) => void
+  readonly reject: (error: Error) => void
+}
+
+const OPEN_TIMEOUT_MS = 3_000
+/** The peer's connection IDs for a new path may still be under way; asking again costs nothing. */
+const RETRY_MS = 20
+/** An abandoned path keeps its socket this long for packets under way; three probe timeouts of most paths. */
+const ABANDONED_MS = 1_000
+
+/** Made for each client connection. */
+export class ClientPaths {
+  readonly #connection: Connection
+  readonly #sockets: ClientSockets
+  /** Sockets that migration has used and not closed. */
+  #migrated: number[]
+  readonly #waiting: Map<PathId, Waiter> = new Map()
+  /** Told when the connection is confirmed or has ended. */
+  readonly #unconfirmed: Set<() => void> = new Set()
+
+  constructor(connection: Connection, sockets: ClientSockets) {
+    this.#connection = connection
+    this.#sockets = sockets
+    this.#migrated = [sockets.socket]
+  }
+
+  /** Moves between sockets: the one before stays for packets under way, older ones are closed. False = not now. */
+  migrate({ localAddress, localPort = 0, interfaceName }: MigrateOptions): boolean {
+    const { port, driver, address, remotePort, local } = this.#sockets
+    const { shownAddress } = local
+    const wildcard = address.includes(':') ? '::' : '0.0.0.0'
+    const { handle } = port.bind({
+      address: localAddress ?? wildcard,
+      port: localPort,
+      reportErrors: true,
+      ...(interfaceName === undefined ? {} : { interfaceName }),
+      ...(localAddress !== undefined || shownAddress === undefined ? {} : { shownAddress }),
+    })
+    if (!this.#connection.migrate(port.tupleTo(handle, address, remotePort), nowUs())) {
+      driver.release(handle)
+      return false
+    }
+    driver.watch(handle)
+    this.#migrated.push(handle)
+    const inUse = this.#connection.path.tuple.socket
+    for (const old of this.#migrated) if (old !== handle && old !== inUse) driver.release(old)
+    this.#migrated = this.#migrated.filter((old) => old === handle || old === inUse)
+    return true
+  }
+
+  /** Opens a path and waits until it is validated. Rejects with the QuicErrors that `QuicConnection.openPath` names. */
+  async open(options: OpenPathOptions): Promise<PathId> {
+    const deadlineMs = performance.now() + (options.timeoutMs ?? OPEN_TIMEOUT_MS)
+    const ends = pathEnds(options, this.#sockets)
+    await this.#confirmed(deadlineMs)
+    this.#checkNegotiated()
+    const { port, driver } = this.#sockets
+    const { handle } = port.bind({ ...ends.local, reportErrors: true })
+    try {
+      const tuple = port.tupleTo(handle, ends.remoteAddress, ends.remotePort)
+      driver.watch(handle)
+      const id = await this.#allocate(tuple, options.status ?? 'available', deadlineMs)
+      return await this.#validated(id, tuple, deadlineMs)
+    } catch (error) {
+      driver.release(handle)
+      throw error
+    }
+  }
+
+  /** Called with every event of the connection. */
+  handleEvent(event: ConnectionEvent): void {
+    if (event.kind === 'confirmed') this.#settleUnconfirmed()
+    if (event.kind === 'closed') {
+      this.#settleUnconfirmed()
+      for (const { reject } of this.#waiting.values()) reject(closedError(describeCloseReason(event.reason)))
+      this.#waiting.clear()
+    }
+    if (event.kind !== 'path') return
+    const waiter = this.#waiting.get(event.path)
+    if (event.change === 'validated') waiter?.resolve(event.path)
+    if (event.change === 'abandoned') {
+      waiter?.reject(this.#unreachable(event.path))
+      this.#releaseLater(event.path)
+    }
+  }
+
+  async #confirmed(deadlineMs: number): Promise<void> {
+    const { core } = this.#connection
+    if (!core.handshakeConfirmed && !this.#connection.isClosed) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#unconfirmed.add(resolve)
+      const timer = setTimeout(resolve, Math.max(0, deadlineMs - performance.now()))
+      await promise
+      clearTimeout(timer)
+      this.#unconfirmed.delete(resolve)
+    }
+    if (this.#connection.isClosed) throw closedError('it has ended')
+    if (!core.handshakeConfirmed) {
+      const message = 'cannot open a path: the server has not confirmed the handshake in time; try again later'
+      throw new QuicError('ERR_PATH_TIMEOUT', message)
+    }
+  }
+
+  #settleUnconfirmed(): void {
+    for (const resolve of this.#unconfirmed) resolve()
+  }
+
+  #checkNegotiated(): void {
+    const { core } = this.#connection
+    const { address, remotePort } = this.#sockets
+    if (core.multipath.isNegotiated) return
+    const why =
+      core.config.maxPaths <= 1
+        ? 'multipath is off at our end; set config.maxPaths above 1'
+        : `${formatAddress(address, remotePort)} does not offer multipath (RFC 10069); all data goes over the first path`
+    throw new QuicError('ERR_NO_MULTIPATH', `cannot open a path: ${why}`)
+  }
+
+  /** A path ID, as soon as the peer has given a connection ID for one. */
+  async #allocate(tuple: PathTuple, status: PathStatus, deadlineMs: number): Promise<PathId> {
+    const connection = this.#connection
+    for (;;) {
+      if (connection.isClosed) throw closedError('it has ended')
+      const id = connection.openPath(tuple, { status }, nowUs())
+      if (id !== undefined) return id
+      this.#checkLimit()
+      if (performance.now() > deadlineMs) {
+        const message =
+          'cannot open a path: the server has given no connection ID for another path; close one, or try again later'
+        throw new QuicError('ERR_PATH_LIMIT', message)
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+    }
+  }
+
+  #checkLimit(): void {
+    const { core } = this.#connection
+    const open = core.paths.paths.filter((path) => !path.isAbandoned).length
+    const theirs = (core.peerParameters?.initialMaxPathId ?? 0) + 1
+    const limit = Math.min(core.config.maxPaths, theirs)
+    if (open < limit) return
+    const whose = theirs < core.config.maxPaths ? "the server's limit" : 'our limit, config.maxPaths'
+    const message = `cannot open a path: ${open} are open and ${limit} allowed (${whose}); close one first`
+    throw new QuicError('ERR_PATH_LIMIT', message)
+  }
+
+  async #validated(id: PathId, tuple: PathTuple, deadlineMs: number): Promise<PathId> {
+    const { promise, resolve, reject } = Promise.withResolvers<PathId>()
+    this.#waiting.set(id, { resolve, reject })
+    const giveUp = (): void => {
+      reject(unreachableError(tuple))
+      this.#connection.closePath(id, nowUs())
+    }
+    const timer = setTimeout(giveUp, Math.max(0, deadlineMs - performance.now()))
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(id)
+    }
+  }
+
+  #unreachable(id: PathId): Error {
+    const tuple = this.#connection.core.paths.get(id)?.tuple
+    return tuple === undefined ? closedError(`path ${id} was abandoned`) : unreachableError(tuple)
+  }
+
+  #releaseLater(id: PathId): void {
+    const { paths } = this.#connection.core.paths
+    const socket = paths.find((path) => path.id === id)?.tuple.socket
+    if (socket === undefined) return
+    const isShared = (): boolean => paths.some((path) => !path.isAbandoned && path.tuple.socket === socket)
+    const release = (): void => {
+      if (!isShared()) this.#sockets.driver.release(socket)
+    }
+    setTimeout(release, ABANDONED_MS).unref()
+  }
+}
+
+/** Both ends of a new path. Throws QuicError for ends that cannot meet. */
+function pathEnds(
+  options: OpenPathOptions,
+  sockets: ClientSockets,
+): { readonly local: BindOptions; readonly remoteAddress: string; readonly remotePort: number } {
+  const { localAddress, localPort = 0, interfaceName, remotePort = sockets.remotePort } = options
+  const remoteAddress = ipAddress(options.remoteAddress ?? sockets.address, 'remoteAddress')
+  if (!Number.isInteger(remotePort) || remotePort < 1 || remotePort > 65_535) {
+    throw new QuicError('ERR_PORT', `cannot open a path: port ${remotePort} is not a whole number from 1 to 65535`)
+  }
+  const isIpv6 = remoteAddress.includes(':')
+  const local =
+    localAddress === undefined
+      ? interfaceAddress(interfaceName, isIpv6, remoteAddress)
+      : ipAddress(localAddress, 'localAddress')
+  if (local.includes(':') !== isIpv6) {
+    const message = `cannot open a path from ${local} to ${remoteAddress}: one is IPv4 and the other IPv6; give two of a kind`
+    throw new QuicError('ERR_FAMILY', message)
+  }
+  const { shownAddress } = sockets.local
+  const isShown = isUnspecified(local) && shownAddress !== undefined && shownAddress.includes(':') === isIpv6
+  return {
+    local: {
+      address: local,
+      port: localPort,
+      ...(interfaceName === undefined ? {} : { interfaceName }),
+      ...(isShown ? { shownAddress } : {}),
+    },
+    remoteAddress,
+    remotePort,
+  }
+}
+
+function ipAddress(text: string, what: string): string {
+  if (isIP(text.replace(/%.*$/, '')) !== 0) return canonicalIp(text)
+  throw new QuicError('ERR_ADDRESS', `cannot open a path: ${what} '${text}' is not an IPv4 or IPv6 address`)
+}
+
+/** The address to bind on an interface: one of the remote end's family and, within IPv6, of its scope. */
+function interfaceAddress(name: string | undefined, isIpv6: boolean, remoteAddress: string): string {
+  if (name === undefined) return isIpv6 ? '::' : '0.0.0.0'
+  const infos = networkInterfaces()[name]
+  if (infos === undefined) {
+    const message = `cannot open a path: no network interface called '${name}' has an address; see \`ip address\``
+    throw new QuicError('ERR_INTERFACE', message)
+  }
+  const family = isIpv6 ? 'IPv6' : 'IPv4'
+  const ofFamily = infos.filter((info) => info.family === family)
+  const isLinkLocal = (address: string): boolean => /^fe[89ab]/i.test(address)
+  const fitting = ofFamily.find((info) => isLinkLocal(info.address) === isLinkLocal(remoteAddress)) ?? ofFamily[0]
+  if (fitting === undefined) {
+    const message = `cannot open a path to ${remoteAddress}: interface '${name}' has no ${family} address; choose another one`
+    throw new QuicError('ERR_INTERFACE', message)
+  }
+  return isLinkLocal(fitting.address) ? `${fitting.address}%${name}` : fitting.address
+}
+
+function unreachableError({ localAddress, remoteAddress, remotePort }: PathTuple): QuicError {
+  const remote = formatAddress(remoteAddress, remotePort)
+  const message = `cannot open a path from ${localAddress} to ${remote}: no answer comes over it; does the server listen there, and does a firewall let UDP pass?`
+  return new QuicError('ERR_PATH_UNREACHABLE', message)
+}
+
+function closedError(why: string): QuicError {
+  return new QuicError('ERR_CONNECTION_CLOSED', `cannot open a path: ${why}; connect again`)
+}
