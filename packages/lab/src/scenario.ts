@@ -1,5 +1,13 @@
 /** Scenarios in a few lines: a client with named links, a server, transfers, and things that happen at times. */
-import type { ConnectionStats, ConnectOptions, EndpointOptions, Micros } from '@quicether/transport'
+import type {
+  ConnectionStats,
+  ConnectOptions,
+  EndpointOptions,
+  Micros,
+  PathStatus,
+  PathTuple,
+  PathView,
+} from '@quicether/transport'
 import type { ConnectionApp, TransferHandle } from './connection-app.ts'
 import type { DownMode } from './host.ts'
 import type { Link, LinkOptions, PipeOptions } from './link.ts'
@@ -150,6 +158,23 @@ export class Happening {
     return this.#do(`migrate to ${name}`, () => this.#scenario.migrate(name))
   }
 
+  /** The client opens a path over a link (RFC 10069); fails the run when its engine cannot. */
+  open(name: string, status: PathStatus = 'available'): this {
+    return this.#do(`path over ${name} opened`, () => {
+      if (this.#scenario.openPath(name, status) === undefined) throw new Error(`no path over ${name} could be opened`)
+    })
+  }
+
+  /** The client abandons its path over a link. */
+  abandon(name: string): this {
+    return this.#do(`path over ${name} abandoned`, () => this.#scenario.closePath(name))
+  }
+
+  /** The client tells the server how to use its path over a link. */
+  status(name: string, status: PathStatus): this {
+    return this.#do(`path over ${name} is ${status}`, () => this.#scenario.setPathStatus(name, status))
+  }
+
   do(action: () => void): this {
     return this.#do(undefined, action)
   }
@@ -241,14 +266,62 @@ export class Scenario {
 
   /** Asks the client's engine to move to a link. False when it may not or cannot (no spare connection ID). */
   migrate(name: string): boolean {
+    const tuple = this.#tupleOver(name)
+    return tuple !== undefined && this.client.app.connection.migrate(tuple, this.world.nowUs)
+  }
+
+  #tupleOver(name: string): PathTuple | undefined {
     const { party, app } = this.client
     const [path] = app.connection.paths()
     const address = party.host.interface(name).addresses[0]
-    if (path === undefined || address === undefined) return false
-    return app.connection.migrate(
-      party.host.tuple(address, party.driver.port, path.remoteAddress, path.remotePort),
-      this.world.nowUs,
-    )
+    if (path === undefined || address === undefined) return undefined
+    return party.host.tuple(address, party.driver.port, path.remoteAddress, path.remotePort)
+  }
+
+  // ---- several paths
+
+  /** Opens a path over a link. Undefined when multipath was not negotiated or nothing is left to open it with. */
+  openPath(name: string, status: PathStatus = 'available'): number | undefined {
+    const tuple = this.#tupleOver(name)
+    return tuple === undefined ? undefined : this.client.app.connection.openPath(tuple, { status }, this.world.nowUs)
+  }
+
+  /** Waits until paths over all links are open and validated on both sides. Handshake included. */
+  join(...names: readonly string[]): void {
+    const { app } = this.client
+    this.until(() => app.isConfirmed, { withinUs: 10_000_000, what: 'the handshake' })
+    // Connection IDs for further paths travel right behind it.
+    for (const name of names)
+      this.until(() => this.pathOver(name) !== undefined || this.openPath(name) !== undefined, {
+        withinUs: 10_000_000,
+        what: `connection IDs for a path over ${name}`,
+      })
+    const isReady = (views: readonly PathView[] = []): boolean =>
+      views.filter((view) => view.isValidated).length > names.length
+    this.until(() => isReady(app.connection.paths()) && isReady(this.accepted[0]?.connection.paths()), {
+      withinUs: 10_000_000,
+      what: 'the validation of all paths',
+    })
+  }
+
+  /** The client's newest path over a link. */
+  pathOver(name: string): PathView | undefined {
+    const { addresses } = this.client.party.host.interface(name)
+    return this.client.app.connection.paths().findLast((path) => addresses.includes(path.localAddress))
+  }
+
+  closePath(name: string): void {
+    this.client.app.connection.closePath(this.#pathOver(name).id, this.world.nowUs)
+  }
+
+  setPathStatus(name: string, status: PathStatus): void {
+    this.client.app.connection.setPathStatus(this.#pathOver(name).id, status)
+  }
+
+  #pathOver(name: string): PathView {
+    const path = this.pathOver(name)
+    if (path === undefined) throw new Error(`no path over ${name}; open one with openPath('${name}')`)
+    return path
   }
 
   /** A further connection of the same client, e.g. to resume with 0-RTT. */

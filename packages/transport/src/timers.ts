@@ -33,7 +33,7 @@ export class ConnectionTimers {
   }
 
   #pathTimeoutUs(path: Path, nowUs: Micros): Micros {
-    if (path.isAbandoned) return NEVER
+    if (path.isAbandoned || !path.isAddressable()) return NEVER
     const isBlocked = path.isAmplificationBlocked()
     let next = path.recovery.deadlineUs(isBlocked)
     if (!isBlocked) {

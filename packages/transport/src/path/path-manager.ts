@@ -339,7 +339,10 @@ export class PathManager {
 
   /** A probe with something to send and the credit to send it. */
   nextProbe(): PathProbe | undefined {
-    for (const probe of this.probes) if (probe.hasSomethingToSend() && this.creditOf(probe) >= 60) return probe
+    for (const probe of this.probes) {
+      if (probe.cid === undefined && !probe.path.isAddressable()) continue
+      if (probe.hasSomethingToSend() && this.creditOf(probe) >= 60) return probe
+    }
     return undefined
   }
 

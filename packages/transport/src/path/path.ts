@@ -79,6 +79,11 @@ export class Path {
     return this.isValidated && !this.isAbandoned
   }
 
+  /** Whether there is a connection ID to send to: a further path may be opened by a packet that overtook it. */
+  isAddressable(): boolean {
+    return this.id === 0 || this.cids.active !== undefined
+  }
+
   /** Nothing has come back for a probe timeout: others go first until something does. */
   isSuspect(): boolean {
     return this.recovery.ptoCount >= 1

@@ -48,7 +48,7 @@ export class Transmitter {
     const order = this.#order
     order.length = 0
     for (const path of paths) {
-      if (path.isAbandoned) continue
+      if (path.isAbandoned || !path.isAddressable()) continue
       let at = order.length
       while (at > 0 && isBefore(path, order[at - 1] as Path)) at--
       order.splice(at, 0, path)
