@@ -107,20 +107,18 @@ export function assertExplained(result: CliResult, code: number, pattern: RegExp
   assert.equal(result.code, code)
 }
 
+/** The services, each on a free port. */
+export const servicesArguments: readonly string[] = [
+  'services',
+  ...['--video-port', '0', '--text-port', '0', '--control-port', '0'],
+]
+
 /** Services on free ports, and their ports. */
 export async function startServices(
   t: TestContext,
   directory: string,
 ): Promise<{ readonly process: CliProcess; readonly ports: Readonly<Record<'video' | 'text' | 'control', number>> }> {
-  const services = new CliProcess(t, directory, [
-    'services',
-    '--video-port',
-    '0',
-    '--text-port',
-    '0',
-    '--control-port',
-    '0',
-  ])
+  const services = new CliProcess(t, directory, servicesArguments)
   const port = async (name: string): Promise<number> =>
     Number((await services.output(new RegExp(`${name} +http://127\\.0\\.0\\.1:(\\d+)/`, 'u')))[1])
   return {

@@ -8,7 +8,7 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { generateCertificate } from '@quicether/native'
-import { assertExplained, CliProcess, runCli, scratchDirectory } from './cli-process.ts'
+import { assertExplained, CliProcess, runCli, scratchDirectory, servicesArguments } from './cli-process.ts'
 
 test('a wrong flag is named with a suggestion', async (t) => {
   const directory = scratchDirectory(t)
@@ -163,15 +163,7 @@ test('help has examples and ends with 0', async (t) => {
 })
 
 test('services end by themselves on a signal', async (t) => {
-  const services = new CliProcess(t, scratchDirectory(t), [
-    'services',
-    '--video-port',
-    '0',
-    '--text-port',
-    '0',
-    '--control-port',
-    '0',
-  ])
+  const services = new CliProcess(t, scratchDirectory(t), servicesArguments)
   // The first line, not the last one: a signal may come at any time from then on.
   await services.output(/video +http/u)
   services.signal('SIGTERM')

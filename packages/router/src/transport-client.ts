@@ -1,17 +1,9 @@
 /** HTTP/3 over our QUIC as the client's side: one connection that carries all requests. */
 import { Http3Client, h3ErrorCodes } from '@quicether/http3'
-import {
-  ClientContext,
-  type ConnectOptions,
-  connect,
-  type Diagnostics,
-  openDiagnostics,
-  type QuicConnection,
-  type Trust,
-} from '@quicether/net'
+import { ClientContext, type ConnectOptions, connect, type QuicConnection, type Trust } from '@quicether/net'
 import type { ClientConnect, ClientConnection, ClientConnectOptions, ClientRequest, ClientResponse } from './ports.ts'
+import { diagnosticsOf } from './transport-diagnostics.ts'
 import { countersOf, establishedOf } from './transport-facts.ts'
-import { diagnosticsError } from './transport-server.ts'
 import { codeOf, messageOf, UserError } from './user-error.ts'
 
 /** Closing waits this long for the server to acknowledge. */
@@ -32,7 +24,7 @@ const remedies: Readonly<Record<string, string>> = {
 
 /** Throws `UserError` (`ERR_CONNECT`, `ERR_RESULTS`). */
 export const connectHttp3: ClientConnect = async (options) => {
-  const { close: closeDiagnostics, ...hooks } = open(options)
+  const { close: closeDiagnostics, ...hooks } = diagnosticsOf(options, 'QuicEther client')
   let context: ClientContext | undefined
   const release = async (): Promise<void> => {
     context?.close()
@@ -120,21 +112,6 @@ class Http3ClientConnection implements ClientConnection {
     await Promise.race([this.#client.close(), promise])
     clearTimeout(timer)
     await this.#release()
-  }
-}
-
-function open(options: ClientConnectOptions): Diagnostics {
-  const { keylogFile, qlogDirectory, captureFile, onTrouble } = options
-  try {
-    return openDiagnostics({
-      keylogFile,
-      qlogDirectory,
-      captureFile,
-      application: 'QuicEther client',
-      onWarning: onTrouble,
-    })
-  } catch (error) {
-    throw diagnosticsError(error)
   }
 }
 

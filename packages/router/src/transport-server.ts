@@ -1,8 +1,9 @@
 /** HTTP/3 over our QUIC as the router's front: listening, one handler per request, orderly shutdown. */
 import { lookup } from 'node:dns/promises'
 import { type Http3ServerConnection, h3ErrorCodes, serveHttp3 } from '@quicether/http3'
-import { type Diagnostics, listen, openDiagnostics, type QuicConnection, type QuicListener } from '@quicether/net'
+import { type Diagnostics, listen, type QuicConnection, type QuicListener } from '@quicether/net'
 import { toExchangeRequest, toExchangeResponse } from './http3-exchange.ts'
+import { diagnosticsOf } from './transport-diagnostics.ts'
 import { countersOf, establishedOf } from './transport-facts.ts'
 import type { OnServerConnection, ServerListen, ServerListener, ServerListenOptions } from './ports.ts'
 import { codeOf, messageOf, UserError } from './user-error.ts'
@@ -15,7 +16,7 @@ const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 /** Throws `UserError` (`ERR_PORT_IN_USE`, `ERR_LISTEN`, `ERR_CERTIFICATE`, `ERR_RESULTS`). */
 export const listenHttp3: ServerListen = async (options, onConnection) => {
   const address = await resolveAddress(options)
-  const diagnostics = open(options)
+  const diagnostics = diagnosticsOf(options, 'QuicEther router')
   try {
     return await serve(options, address, diagnostics, onConnection)
   } catch (error) {
@@ -101,31 +102,6 @@ async function resolveAddress(options: ServerListenOptions): Promise<string> {
       cause: error,
     })
   }
-}
-
-function open(options: ServerListenOptions): Diagnostics {
-  const { keylogFile, qlogDirectory, captureFile, onTrouble } = options
-  try {
-    return openDiagnostics({
-      keylogFile,
-      qlogDirectory,
-      captureFile,
-      application: 'QuicEther router',
-      onWarning: onTrouble,
-    })
-  } catch (error) {
-    throw diagnosticsError(error)
-  }
-}
-
-/** A key log, qlog directory or capture that cannot be opened. */
-export function diagnosticsError(error: unknown): UserError {
-  return new UserError('ERR_RESULTS', {
-    what: messageOf(error),
-    where: '--keylog, --qlog or --capture',
-    remedy: 'Name a file in a directory that exists and is writable.',
-    cause: error,
-  })
 }
 
 function listenError(error: unknown, options: ServerListenOptions): unknown {

@@ -1,7 +1,8 @@
 /** Runs the client's tasks over parallel streams of one connection and measures each of them. */
 import type { StreamStats } from '@quicether/transport'
-import { type ConnectionCounters, describeClose } from '../metrics/connection-metrics.ts'
+import { describeClose, noCounters } from '../metrics/connection-metrics.ts'
 import { round } from '../metrics/distribution.ts'
+import type { Traffic } from '../metrics/document.ts'
 import type { ClientConnection, Established } from '../ports.ts'
 import { printable } from '../printable.ts'
 import { messageOf } from '../user-error.ts'
@@ -42,17 +43,12 @@ export interface ClientStream {
 
 /** What `quicether client --json` prints. */
 export interface ClientReport {
-  readonly connection: {
+  readonly connection: Traffic & {
     readonly remote: string
     readonly handshake: '0-RTT' | '1-RTT'
     readonly resumed: boolean
     readonly establishmentMs: number
     readonly smoothedRttMs: number | null
-    readonly bytesSent: number
-    readonly bytesReceived: number
-    readonly packetsSent: number
-    readonly packetsReceived: number
-    readonly packetsLost: number
   }
   readonly streams: readonly ClientStream[]
   readonly right: number
@@ -189,15 +185,6 @@ async function* counted(body: AsyncIterable<Uint8Array>, seen: Seen): AsyncItera
     seen.requestBytes += chunk.length
     yield chunk
   }
-}
-
-const noCounters: ConnectionCounters = {
-  bytesSent: 0,
-  bytesReceived: 0,
-  packetsSent: 0,
-  packetsReceived: 0,
-  packetsLost: 0,
-  smoothedRttUs: undefined,
 }
 
 function summarise(

@@ -2,15 +2,10 @@
 import type { CloseReason } from '@quicether/transport'
 import { printable } from '../printable.ts'
 import { Distribution, round } from './distribution.ts'
-import type { ConnectionDocument } from './document.ts'
+import type { ConnectionDocument, Traffic } from './document.ts'
 
 /** Counters of a connection as the transport reports them, over all its paths. */
-export interface ConnectionCounters {
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsReceived: number
-  readonly packetsLost: number
+export interface ConnectionCounters extends Traffic {
   /** Microseconds; undefined before the first sample. */
   readonly smoothedRttUs: number | undefined
 }
@@ -22,7 +17,8 @@ export interface ConnectionInfo {
   readonly openedAtMs: number
 }
 
-const noCounters: ConnectionCounters = {
+/** Counters of a connection that is not there yet. */
+export const noCounters: ConnectionCounters = {
   bytesSent: 0,
   bytesReceived: 0,
   packetsSent: 0,

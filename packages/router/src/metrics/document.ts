@@ -31,7 +31,16 @@ export interface RunInfo {
   readonly listen: string
 }
 
-export interface Totals {
+/** What went over the wire. */
+export interface Traffic {
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly packetsSent: number
+  readonly packetsReceived: number
+  readonly packetsLost: number
+}
+
+export interface Totals extends Traffic {
   readonly connections: number
   readonly connectionsOpen: number
   readonly streams: number
@@ -41,11 +50,6 @@ export interface Totals {
   readonly maxConcurrentStreams: number
   /** Streams per second, between the opening of the first and of the last one. */
   readonly streamRatePerSecond: number
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsReceived: number
-  readonly packetsLost: number
   readonly lossRatio: number
   readonly establishmentMs: DistributionSummary | null
   readonly streamEstablishmentMs: DistributionSummary | null
@@ -70,7 +74,7 @@ export interface TypeSummary {
   readonly jitterMs: DistributionSummary | null
 }
 
-export interface ConnectionDocument {
+export interface ConnectionDocument extends Traffic {
   readonly id: number
   readonly remote: string
   readonly openedAt: string
@@ -82,11 +86,6 @@ export interface ConnectionDocument {
   readonly streams: number
   readonly maxConcurrentStreams: number
   readonly streamEstablishmentMs: DistributionSummary | null
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsReceived: number
-  readonly packetsLost: number
   readonly lossRatio: number
   readonly smoothedRttMs: number | null
   readonly errors: number

@@ -1,10 +1,10 @@
 /** The history of runs: one row per run and per type in an embedded SQLite file. */
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
-import type { MetricsDocument } from '../metrics/document.ts'
+import type { MetricsDocument, Traffic } from '../metrics/document.ts'
 import { messageOf, UserError } from '../user-error.ts'
 
 /** One run as `quicether report` shows it. Times in milliseconds, null where nothing was measured. */
-export interface HistoryRun {
+export interface HistoryRun extends Omit<Traffic, 'packetsLost'> {
   readonly id: string
   readonly startedAt: string
   readonly uptimeSeconds: number
@@ -15,10 +15,6 @@ export interface HistoryRun {
   readonly streamsFailed: number
   readonly maxConcurrentStreams: number
   readonly streamRatePerSecond: number
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsReceived: number
   readonly lossRatio: number
   readonly errors: number
   readonly establishmentMsP50: number | null
