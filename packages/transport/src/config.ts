@@ -19,7 +19,10 @@ export interface TransportConfig {
   readonly maxStreamsUni: number
   /** Bytes one stream buffers for sending before `write` blocks (at least; grows with the congestion window). */
   readonly sendBufferBytes: number
-  /** Bytes all streams together buffer for sending; beyond it each stream still gets 64 KiB. */
+  /**
+   * Bytes all streams together buffer for sending; beyond it each stream still gets 64 KiB. More, up to 64 MiB, while two
+   * congestion windows of all paths are more.
+   */
   readonly connectionSendBufferBytes: number
   /** Largest DATAGRAM frame accepted; 0 = not supported. */
   readonly datagramFrameBytesMax: number
@@ -36,7 +39,10 @@ export interface TransportConfig {
   readonly activeCidLimit: number
   /** Randomise the fixed bit when the peer allows it (RFC 9287). */
   readonly isGreaseEnabled: boolean
-  /** Versions offered and accepted, most preferred first. */
+  /**
+   * Versions offered and accepted, most preferred first; a client starts with the first. A server moves a client up to
+   * version 2 when it prefers that and the client speaks it, but never down to version 1: who starts in version 2 chose it.
+   */
   readonly versions: readonly number[]
   /** CRYPTO bytes buffered out of order per level. */
   readonly cryptoBufferBytesMax: number

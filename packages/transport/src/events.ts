@@ -42,7 +42,10 @@ export type ConnectionEvent =
   | { readonly kind: 'readable'; readonly id: StreamId }
   /** Edge-triggered: fires after `write` accepted less than offered. */
   | { readonly kind: 'writable'; readonly id: StreamId }
-  /** The peer reset the part of the stream that it sends (RESET_STREAM). */
+  /**
+   * The peer reset the part of the stream that it sends (RESET_STREAM); what was not read is dropped. The engine keeps the
+   * stream until `read` has returned 'reset' or `stop` was called, and then makes room for another one of the peer.
+   */
   | { readonly kind: 'streamReset'; readonly id: StreamId; readonly code: ErrorCode }
   /** The peer does not want what we send (STOP_SENDING); the engine has answered with RESET_STREAM. */
   | { readonly kind: 'streamStopped'; readonly id: StreamId; readonly code: ErrorCode }
@@ -59,7 +62,8 @@ export type PathChange = 'opened' | 'status' | 'validated' | 'rebound' | 'migrat
 
 /**
  * `more` = visited what there was for now and the buffer is empty or the visitor stopped; call again on `readable`.
- * `finished` = the end of the stream has been delivered. `reset` = the peer reset it.
+ * `finished` = the end of the stream has been delivered, or the engine has forgotten the stream: both its sides are over.
+ * `reset` = the peer reset it; nothing of it can be read any more. Stays so as long as our own side of it is open.
  */
 export type ReadStatus = 'blocked' | 'finished' | 'reset'
 
@@ -93,7 +97,7 @@ export interface StreamTransport {
   finish(id: StreamId): void
   /** Abandons our side; buffered data is dropped (RESET_STREAM). */
   reset(id: StreamId, code: ErrorCode): void
-  /** Asks the peer to stop its side (STOP_SENDING); unread data is dropped. */
+  /** Asks the peer to stop its side (STOP_SENDING); unread data is dropped. After a reset by the peer: releases that side. */
   stop(id: StreamId, code: ErrorCode): void
   /** RFC 9221. False = not negotiated, too large or queue full. */
   sendDatagram(data: Uint8Array): boolean

@@ -2,6 +2,7 @@
 import {
   TransportError,
   type TransportParameters,
+  Version,
   decodeTransportParameters,
   encodeTransportParameters,
   retryPseudoPacket,
@@ -207,7 +208,8 @@ export class HandshakeFlow {
     const core = this.#core
     const available = peer?.versionInformation?.available ?? []
     const best = core.config.versions.find((version) => available.includes(version)) ?? core.version
-    if (best === core.version) return
+    // RFC 9368 §2.3: the choice is the server's; a client that starts in version 2 is left there
+    if (best === core.version || best === Version.V1) return
     const old = core.keys.swap(Level.Initial, core.crypto.initialKeys(best, this.#initialDcid, 'server'))
     if (old !== undefined) this.#compat = { version: core.version, keys: old }
     core.version = best

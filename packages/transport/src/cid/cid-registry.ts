@@ -1,5 +1,6 @@
 /** Connection IDs of one path ID: those we issued (routing to us) and those the peer issued (routing to it). */
 import { TransportError } from '@quicether/wire'
+import { RangeSet } from '../ranges.ts'
 
 /** A connection ID of the peer. */
 export interface PeerCid {
@@ -18,6 +19,8 @@ export interface LocalCid {
 
 /** Retired peer CIDs whose RETIRE_CONNECTION_ID is not acknowledged: bound of RFC 9000 §5.1.2. */
 const RETIRING_MAX = 16
+/** Gaps kept in the sequence numbers we have retired. A peer numbers its CIDs without gaps, so that long-lived ones make them. */
+const RETIRED_RANGES_MAX = 128
 
 /** What the registry asks of the endpoint and the connection. */
 export interface CidHost {
@@ -44,10 +47,10 @@ export class CidRegistry {
   readonly #host: CidHost
   #nextLocal = 0
   #retirePriorTo = 0
-  /** Sequences retired by us and not acknowledged yet. */
-  #retiring = 0
-  readonly #retired: Set<number> = new Set()
-  #largestPeer = -1
+  /** Sequences retired by us whose RETIRE_CONNECTION_ID is not acknowledged yet. */
+  readonly #retiring: Set<number> = new Set()
+  /** Every sequence retired by us: a late copy of its NEW_CONNECTION_ID must not bring it back. */
+  readonly #retired: RangeSet = new RangeSet()
 
   constructor(pathId: number, host: CidHost) {
     this.pathId = pathId
@@ -127,14 +130,12 @@ export class CidRegistry {
   /** The CID the peer used in the handshake, sequence 0. `resetToken` from the server's transport parameters. */
   adoptPeer(cid: Uint8Array, resetToken: Uint8Array | undefined): void {
     this.active = { sequence: 0, cid, resetToken }
-    this.#largestPeer = 0
     if (resetToken) this.#host.trustResetToken(resetToken)
   }
 
   /** The preferred address brings a CID with sequence 1 (RFC 9000 §5.1.1). */
   addPeer(sequence: number, cid: Uint8Array, resetToken: Uint8Array): void {
     this.spare.push({ sequence, cid, resetToken })
-    this.#largestPeer = Math.max(this.#largestPeer, sequence)
   }
 
   /** NEW_CONNECTION_ID. `limit` is our active_connection_id_limit. Throws on violations. */
@@ -154,7 +155,6 @@ export class CidRegistry {
     if (isLive) this.spare.push({ sequence, cid, resetToken })
     if (retirePriorTo > this.#retirePriorTo) this.#retireBelow(retirePriorTo)
     if (isKnown) return
-    this.#largestPeer = Math.max(this.#largestPeer, sequence)
     // RFC 9000 §19.15: a CID below an earlier Retire Prior To is retired at once
     if (!isLive) return this.#retireSequence(sequence)
     if (this.active === undefined) this.active = this.takeSpare()
@@ -176,7 +176,7 @@ export class CidRegistry {
   readonly inUse: PeerCid[] = []
 
   #isKnown(sequence: number): boolean {
-    if (this.active?.sequence === sequence || this.#retired.has(sequence)) return true
+    if (this.active?.sequence === sequence || this.#retired.contains(sequence)) return true
     return (
       this.spare.some((peer) => peer.sequence === sequence) || this.inUse.some((peer) => peer.sequence === sequence)
     )
@@ -241,24 +241,40 @@ export class CidRegistry {
   }
 
   #retireSequence(sequence: number): void {
-    if (this.#retired.has(sequence)) return
-    this.#retired.add(sequence)
-    this.#retiring++
+    if (this.#retired.contains(sequence)) return
+    this.#retired.add(sequence, sequence + 1)
+    this.#boundRetired()
+    this.#retiring.add(sequence)
     this.retirePending.push(sequence)
     // RFC 9000 §5.1.2: "An endpoint SHOULD limit the number of connection IDs it has retired locally for which RETIRE_CONNECTION_ID frames have not yet been acknowledged."
-    if (this.#retiring > RETIRING_MAX) {
+    if (this.#retiring.size > RETIRING_MAX) {
       throw new TransportError('CONNECTION_ID_LIMIT_ERROR', 0x18, 'too many connection IDs being retired')
     }
   }
 
   onRetireLost(sequence: number): void {
-    if (this.#retired.has(sequence)) this.retirePending.push(sequence)
+    if (this.#retiring.has(sequence)) this.retirePending.push(sequence)
   }
 
   onRetireAcked(sequence: number): void {
-    if (this.#retiring > 0) this.#retiring--
-    // Sequences below the lowest live one need no memory: `#retirePriorTo` or `#largestPeer` tells.
-    if (this.#retired.size > 4 * RETIRING_MAX) this.#retired.delete(sequence)
+    this.#retiring.delete(sequence)
+  }
+
+  /** Too many gaps: the oldest one without a connection ID in use counts as retired, too. */
+  #boundRetired(): void {
+    const { starts, ends } = this.#retired
+    if (starts.length <= RETIRED_RANGES_MAX) return
+    for (let i = 0; i + 1 < starts.length; i++) {
+      const end = starts[i + 1] as number
+      if (!this.#isLiveWithin(ends[i] as number, end)) return void this.#retired.add(ends[i] as number, end)
+    }
+  }
+
+  #isLiveWithin(start: number, end: number): boolean {
+    const isWithin = ({ sequence }: PeerCid): boolean => sequence >= start && sequence < end
+    return (
+      (this.active !== undefined && isWithin(this.active)) || this.spare.some(isWithin) || this.inUse.some(isWithin)
+    )
   }
 
   /** The connection ends: nothing of it may be routed any more. */

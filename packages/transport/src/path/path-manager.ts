@@ -76,6 +76,13 @@ export class PathManager {
     return this.paths[0]?.id === pathId ? this.paths[0] : this.paths.find((path) => path.id === pathId)
   }
 
+  /** Sum of the congestion windows of all open paths. */
+  windowBytes(): number {
+    let sum = 0
+    for (const path of this.paths) if (!path.isAbandoned) sum += path.recovery.congestion.windowBytes
+    return sum
+  }
+
   /** Largest PTO of all paths: closing, draining and key updates wait for the slowest (RFC 10069 §2.5, §2.6). */
   largestPtoUs(): Micros {
     let largest = 0

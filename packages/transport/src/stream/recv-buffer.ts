@@ -7,7 +7,7 @@ const POOL_MAX = 256
 const pool: Uint8Array[] = []
 
 /** Gaps a peer may leave in one flow; more is an attack on our memory of ranges. */
-export const GAPS_MAX = 1024
+export const GAPS_MAX = 4096
 
 function takeBlock(): Uint8Array {
   return pool.pop() ?? new Uint8Array(BLOCK_BYTES)

@@ -10,7 +10,7 @@ import { Stream, isServerInitiated, isUnidirectional } from './stream.ts'
 import { StreamLimits } from './stream-limits.ts'
 import { StreamOutbox } from './stream-outbox.ts'
 
-/** Growth of a stream's send buffer with the congestion window ends here. */
+/** Growth of the send buffers with the congestion windows ends here, for one stream and for all together. */
 const SEND_BUFFER_MAX_BYTES = 64 * 1024 * 1024
 
 /** Statistics of finished streams are kept for this many streams. */
@@ -45,8 +45,10 @@ export class StreamSet {
   readonly window: ReceiveWindow
   readonly limits: StreamLimits
   readonly outbox: StreamOutbox
-  /** Bytes one stream may buffer for sending; raised with the congestion window. */
-  sendBufferBytes: number
+  /** Bytes one stream may buffer for sending; follows the congestion windows. */
+  #sendBufferBytes: number
+  /** Bytes all streams together may buffer for sending, the floor of each aside. */
+  #sendPoolBytes: number
   /** Smoothed RTT and time of the current call, for window tuning. */
   rttUs = 100_000
   nowUs = 0
@@ -66,7 +68,8 @@ export class StreamSet {
     this.window = new ReceiveWindow(options.connectionWindowBytes, options.connectionWindowMaxBytes)
     this.limits = new StreamLimits(options.maxStreamsBidi, options.maxStreamsUni)
     this.outbox = new StreamOutbox(this.credit)
-    this.sendBufferBytes = options.sendBufferBytes
+    this.#sendBufferBytes = options.sendBufferBytes
+    this.#sendPoolBytes = options.connectionSendBufferBytes
   }
 
   /** Number of open streams. */
@@ -147,8 +150,8 @@ export class StreamSet {
   /** Bytes `write` takes now. A peer that reads nothing on many streams must not make us hold a full buffer for each. */
   #sendRoom(send: SendStream): number {
     const own = send.buffer.bufferedBytes
-    const shared = Math.max(this.#options.connectionSendBufferBytes, this.sendBufferBytes) - this.#bufferedBytes
-    return Math.max(0, Math.min(this.sendBufferBytes - own, Math.max(SEND_BUFFER_FLOOR_BYTES - own, shared)))
+    const shared = this.#sendPoolBytes - this.#bufferedBytes
+    return Math.max(0, Math.min(this.#sendBufferBytes - own, Math.max(SEND_BUFFER_FLOOR_BYTES - own, shared)))
   }
 
   #abandon(stream: Stream, code: ErrorCode): void {
@@ -178,6 +181,11 @@ export class StreamSet {
     const stream = this.#streams.get(id)
     const recv = stream?.recv
     if (stream === undefined || recv === undefined) return
+    if (recv.state === RecvState.ResetRecvd) {
+      // RFC 9000 §3.5: nothing is left to stop; the application has said that the reset is no news to it.
+      recv.state = RecvState.ResetRead
+      return this.#maybeRetire(stream)
+    }
     const unread = recv.unreadBytes
     if (!recv.stop(code)) return
     recv.window.consumed += unread
@@ -191,7 +199,7 @@ export class StreamSet {
     const recv = stream?.recv
     if (stream === undefined || recv === undefined) return 'finished'
     recv.isReadableSignalled = false
-    if (recv.state === RecvState.ResetRecvd) {
+    if (recv.state >= RecvState.ResetRecvd && !recv.isStopped) {
       recv.state = RecvState.ResetRead
       this.#maybeRetire(stream)
       return 'reset'
@@ -210,9 +218,14 @@ export class StreamSet {
     return recv.state === RecvState.DataRead ? 'finished' : 'blocked'
   }
 
-  /** Lets a stream buffer at least `bytes`; never less than configured, at most `SEND_BUFFER_MAX_BYTES`. */
-  raiseSendBuffer(bytes: number): void {
-    if (bytes > this.sendBufferBytes) this.sendBufferBytes = Math.min(bytes, SEND_BUFFER_MAX_BYTES)
+  /**
+   * Lets send buffers follow the sum of the paths' congestion windows: room for two of them, so that the application's
+   * pauses do not empty the pipe. Never less than configured; growth ends at 64 MiB.
+   */
+  fitSendBuffers(windowBytes: number): void {
+    const wanted = Math.min(2 * windowBytes, SEND_BUFFER_MAX_BYTES)
+    this.#sendBufferBytes = Math.max(this.#options.sendBufferBytes, wanted)
+    this.#sendPoolBytes = Math.max(this.#options.connectionSendBufferBytes, wanted)
   }
 
   stats(id: StreamId): StreamStats | undefined {
