@@ -3,6 +3,9 @@ import { Version } from '@quicether/wire'
 import { type CongestionAlgorithm, congestionAlgorithms } from './congestion/algorithms.ts'
 import { QuicError } from './errors.ts'
 import type { Micros } from './ports/datagrams.ts'
+import type { PacketSchedulerFactory } from './schedule/packet-scheduler.ts'
+import { type PacketSchedulerName, packetSchedulers } from './schedule/schedulers.ts'
+import { type StreamSchedulerName, streamSchedulers } from './stream/stream-schedulers.ts'
 
 export interface TransportConfig {
   /** Close silently after this long without a packet; 0 = never. The smaller value of both sides holds. */
@@ -49,12 +52,20 @@ export interface TransportConfig {
   readonly isActiveMigrationDisabled: boolean
   /** Paths at once (RFC 10069); 1 = the extension is not offered. */
   readonly maxPaths: number
+  /** Which path the next burst of application data goes on, by name or a scheduler of your own. */
+  readonly packetScheduler: PacketSchedulerName | PacketSchedulerFactory
+  /** For the packet scheduler `weighted`: weights by path ID, 1 beyond the list; empty = by estimated rate. */
+  readonly pathWeights: readonly number[]
+  /** Which stream fills the next packet: in turn, by strict priority, or sharing by weight (`setStreamPriority`). */
+  readonly streamScheduler: StreamSchedulerName
   /** 1-RTT packets after which the keys are updated, besides the AEAD's own limit. */
   readonly keyUpdatePackets: number
   /** One packet number in about this many is skipped, to catch optimistic acknowledgments; 0 = never. */
   readonly skipPacketNumberEvery: number
 }
 
+const PATH_WEIGHT_MIN = 0.001
+const PATH_WEIGHT_MAX = 1000
 const KiB = 1024
 const MiB = 1024 * KiB
 
@@ -83,6 +94,9 @@ export const transportDefaults: TransportConfig = {
   cryptoBufferBytesMax: 64 * KiB,
   isActiveMigrationDisabled: false,
   maxPaths: 1,
+  packetScheduler: 'minrtt',
+  pathWeights: [],
+  streamScheduler: 'rr',
   keyUpdatePackets: 2 ** 23,
   skipPacketNumberEvery: 500,
 }
@@ -122,9 +136,25 @@ export function resolveConfig(partial: Partial<TransportConfig> = {}): Transport
   if (!congestionAlgorithms.includes(config.congestion)) {
     throw new QuicError('ERR_CONFIG', `congestion is ${config.congestion}; allowed: ${congestionAlgorithms.join(', ')}`)
   }
+  checkSchedulers(config)
   const known = config.versions.filter((version) => version === Version.V1 || version === Version.V2)
   if (known.length === 0 || known.length !== config.versions.length) {
     throw new QuicError('ERR_CONFIG', 'versions must list QUIC versions 1 (0x1) and 2 (0x6b3343cf) only, at least one')
   }
   return config
+}
+
+function checkSchedulers({ packetScheduler, pathWeights, streamScheduler }: TransportConfig): void {
+  if (typeof packetScheduler !== 'function' && !packetSchedulers.includes(packetScheduler)) {
+    const known = packetSchedulers.join(', ')
+    throw new QuicError('ERR_CONFIG', `packetScheduler is ${packetScheduler}; allowed: ${known}, or a function`)
+  }
+  if (!streamSchedulers.includes(streamScheduler)) {
+    throw new QuicError('ERR_CONFIG', `streamScheduler is ${streamScheduler}; allowed: ${streamSchedulers.join(', ')}`)
+  }
+  const wrong = pathWeights.findIndex((weight) => !(weight >= PATH_WEIGHT_MIN && weight <= PATH_WEIGHT_MAX))
+  if (wrong >= 0) {
+    const range = `${PATH_WEIGHT_MIN} to ${PATH_WEIGHT_MAX}`
+    throw new QuicError('ERR_CONFIG', `pathWeights[${wrong}] is ${pathWeights[wrong]}; allowed: ${range}`)
+  }
 }

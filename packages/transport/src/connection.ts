@@ -26,6 +26,7 @@ import { Receipts } from './receive/receipts.ts'
 import { Receiver } from './receive/receiver.ts'
 import { PacketSpace } from './recovery/packet-space.ts'
 import { type ConnectionStats, type PathView, connectionStats, pathView } from './stats.ts'
+import type { StreamPriority } from './stream/stream-priority.ts'
 import { ConnectionTimers } from './timers.ts'
 import { Transmitter } from './transmit/transmitter.ts'
 
@@ -109,7 +110,7 @@ export class Connection implements StreamTransport {
     core.multipath = new Multipath(core, {
       createRegistry: (pathId) => new CidRegistry(pathId, this.#host),
       createPath: (pathId, tuple, cids) => this.#createPath(pathId, tuple, cids),
-      releasePath: (path) => this.#releasePath(path),
+      releasePath: (path) => core.crypto.closeSpace(path.space.handle),
       onPathEvent: (change, path) => this.#onMultipathEvent(change, path),
     })
     const cids = new CidRegistry(0, this.#host)
@@ -145,10 +146,6 @@ export class Connection implements StreamTransport {
     path.recovery.spaces.push(space)
     space.phaseFirstSent = 0
     return path
-  }
-
-  #releasePath(path: Path): void {
-    this.core.crypto.closeSpace(path.space.handle)
   }
 
   #onMultipathEvent(change: 'opened' | 'abandoned' | 'status', path: Path): void {
@@ -222,6 +219,11 @@ export class Connection implements StreamTransport {
   /** Largest datagram payload that can be sent now; 0 when the peer takes none. */
   get datagramBytesMax(): number {
     return this.core.datagrams.payloadBytesMax(this.path.mtu.mtuBytes)
+  }
+
+  /** Order (`prio`) or share (`sprio`) of what we send on a stream; false when it is not open. Throws ERR_PRIORITY. */
+  setStreamPriority(id: StreamId, priority: StreamPriority): boolean {
+    return this.core.streams.setPriority(id, priority)
   }
 
   streamStats(id: StreamId): StreamStats | undefined {

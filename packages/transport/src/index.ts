@@ -19,4 +19,14 @@ export * from './events.ts'
 export * from './observe.ts'
 export * from './ports/crypto.ts'
 export * from './ports/datagrams.ts'
+export {
+  type Lane,
+  type PacketScheduler,
+  type PacketSchedulerFactory,
+  type Schedule,
+  WAIT,
+} from './schedule/packet-scheduler.ts'
+export { type PacketSchedulerName, packetSchedulers } from './schedule/schedulers.ts'
+export type { StreamPriority } from './stream/stream-priority.ts'
+export { type StreamSchedulerName, streamSchedulers } from './stream/stream-schedulers.ts'
 export type { ConnectionStats, PathState, PathView } from './stats.ts'

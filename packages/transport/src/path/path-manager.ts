@@ -392,6 +392,6 @@ function isUnspecified(address: string): boolean {
 }
 
 /** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent. */
-function rankOf(path: Path): number {
+export function rankOf(path: Path): number {
   return (path.isSuspect() ? 2 : 0) + (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
 }

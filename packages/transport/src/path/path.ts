@@ -9,6 +9,7 @@ import { Pacer } from '../recovery/pacer.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { type ReceiptSink, Recovery, type RecoveryContext } from '../recovery/recovery.ts'
 import { RttEstimator } from '../recovery/rtt.ts'
+import { PathLane } from '../schedule/path-lane.ts'
 import { EcnValidator } from './ecn-validator.ts'
 import { BASE_MTU_BYTES, MtuProber } from './mtu-prober.ts'
 
@@ -36,6 +37,8 @@ export class Path {
   readonly cids: CidRegistry
   /** The 1-RTT packet number space of this path. */
   readonly space: PacketSpace
+  /** What packet schedulers see of this path. */
+  readonly lane: PathLane
   /** Largest number received: only newer non-probing packets move the path (RFC 9000 §9.3). */
   largestNonProbing = -1
   /** Marked packets the current ACK frame newly acknowledged. */
@@ -66,6 +69,7 @@ export class Path {
     this.tuple = tuple
     this.space = space
     this.cids = cids
+    this.lane = new PathLane(id)
     const rtt = new RttEstimator()
     this.recovery = new Recovery(rtt, createCongestionController(config.congestion, BASE_MTU_BYTES), context, sink)
     this.mtu = new MtuProber(config.mtuBytesMax)

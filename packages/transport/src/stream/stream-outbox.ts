@@ -15,13 +15,16 @@ const CONTROL_ROOM_MIN = 32
 export class StreamOutbox {
   /** DATA_BLOCKED waits to be written. */
   dataBlockedPending = false
-  scheduler: StreamScheduler = new RoundRobinScheduler()
+  /** How often connection flow control has stopped us. */
+  stalls = 0
+  readonly scheduler: StreamScheduler
   /** Retransmissions and bare FINs: need no connection credit and go first. */
   readonly #urgent: StreamScheduler = new RoundRobinScheduler()
   readonly #control: Stream[] = []
   readonly #credit: SendCredit
 
-  constructor(credit: SendCredit) {
+  constructor(credit: SendCredit, scheduler: StreamScheduler) {
+    this.scheduler = scheduler
     this.#credit = credit
   }
 

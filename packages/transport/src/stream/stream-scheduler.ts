@@ -1,4 +1,4 @@
-/** Chooses the stream that fills the next packet. */
+/** The contract of stream schedulers, which choose the stream that fills the next packet, and the plainest of them. */
 import type { Stream } from './stream.ts'
 
 /** Orders streams that have something to send. A stream is added once and stays until it is removed. */
@@ -11,11 +11,13 @@ export interface StreamScheduler {
   rotate(): void
   /** The stream from `peek` has nothing more to send. */
   remove(): void
+  /** `stream`, which is queued, gets another priority. Nothing else may write `stream.priority` while it is queued. */
+  reprioritize(stream: Stream, priority: number): void
 }
 
 const COMPACT_AT = 64
 
-/** Every stream in turn, one packet each. */
+/** Every stream in turn, one packet each; priorities do not count. */
 export class RoundRobinScheduler implements StreamScheduler {
   readonly #queue: Stream[] = []
   #head = 0
@@ -47,5 +49,16 @@ export class RoundRobinScheduler implements StreamScheduler {
       this.#queue.splice(0, this.#head)
       this.#head = 0
     }
+  }
+
+  reprioritize(stream: Stream, priority: number): void {
+    stream.priority = priority
+  }
+
+  /** Takes a stream out wherever it stands; its place in time is linear in the length of the queue. */
+  take(stream: Stream): void {
+    const index = this.#queue.indexOf(stream, this.#head)
+    if (index === this.#head) this.remove()
+    else if (index > 0) this.#queue.splice(index, 1)
   }
 }

@@ -9,6 +9,8 @@ import { SendState, SendStream } from './send-stream.ts'
 import { Stream, isServerInitiated, isUnidirectional } from './stream.ts'
 import { StreamLimits } from './stream-limits.ts'
 import { StreamOutbox } from './stream-outbox.ts'
+import { type StreamPriority, checkPriority } from './stream-priority.ts'
+import { type StreamSchedulerName, createStreamScheduler } from './stream-schedulers.ts'
 
 /** Growth of the send buffers with the congestion windows ends here, for one stream and for all together. */
 const SEND_BUFFER_MAX_BYTES = 64 * 1024 * 1024
@@ -28,6 +30,8 @@ export interface StreamSetOptions {
   readonly maxStreamsUni: number
   readonly sendBufferBytes: number
   readonly connectionSendBufferBytes: number
+  /** Default: in turn. */
+  readonly streamScheduler?: StreamSchedulerName
 }
 
 /** Peer's initial per-stream limits, from its transport parameters. */
@@ -59,6 +63,8 @@ export class StreamSet {
   readonly #isServer: boolean
   /** Bytes written to all streams and not acknowledged. */
   #bufferedBytes = 0
+  /** Bytes written to all streams and not dropped by a reset; as many as `credit.used` once all are sent. */
+  #writtenBytes = 0
   #peer: PeerStreamLimits | undefined
 
   constructor(options: StreamSetOptions, events: EventQueue) {
@@ -67,7 +73,7 @@ export class StreamSet {
     this.#events = events
     this.window = new ReceiveWindow(options.connectionWindowBytes, options.connectionWindowMaxBytes)
     this.limits = new StreamLimits(options.maxStreamsBidi, options.maxStreamsUni)
-    this.outbox = new StreamOutbox(this.credit)
+    this.outbox = new StreamOutbox(this.credit, createStreamScheduler(options.streamScheduler ?? 'rr'))
     this.#sendBufferBytes = options.sendBufferBytes
     this.#sendPoolBytes = options.connectionSendBufferBytes
   }
@@ -99,10 +105,12 @@ export class StreamSet {
     this.#peer = peer
     this.credit.limit = peer.initialMaxData
     this.credit.used = 0
+    this.#writtenBytes = 0
     for (const stream of this.#streams.values()) {
       const { send } = stream
       if (send === undefined || send.resetCode >= 0) continue
       send.buffer.rewind()
+      this.#writtenBytes += send.buffer.end
       send.credit.limit = this.#initialSendLimit(stream.id)
       send.credit.used = 0
       send.finSent = false
@@ -143,6 +151,7 @@ export class StreamSet {
     if (accepted === 0) return 0
     send.buffer.write(accepted === data.length ? data : data.subarray(0, accepted))
     this.#bufferedBytes += accepted
+    this.#writtenBytes += accepted
     this.outbox.activate(stream)
     return accepted
   }
@@ -157,9 +166,28 @@ export class StreamSet {
   #abandon(stream: Stream, code: ErrorCode): void {
     const send = stream.send as SendStream
     const { bufferedBytes } = send.buffer
+    const unsentBytes = send.buffer.end - send.buffer.sentEnd
     if (!send.reset(code)) return
+    this.#writtenBytes -= unsentBytes
     this.#bufferedBytes -= bufferedBytes
     this.outbox.queueControl(stream)
+  }
+
+  /** Bytes written and never sent. */
+  get queuedBytes(): number {
+    return this.#writtenBytes - this.credit.used
+  }
+
+  /** Order and share of a stream under the stream schedulers that have them. False when the stream is not open. */
+  setPriority(id: StreamId, wanted: StreamPriority): boolean {
+    checkPriority(wanted)
+    const stream = this.#streams.get(id)
+    if (stream?.send === undefined) return false
+    stream.weight = wanted.weight ?? stream.weight
+    const priority = wanted.priority ?? stream.priority
+    if (stream.send.isQueued) this.outbox.scheduler.reprioritize(stream, priority)
+    else stream.priority = priority
+    return true
   }
 
   finish(id: StreamId): void {

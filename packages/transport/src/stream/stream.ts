@@ -2,6 +2,7 @@
 import type { StreamStats } from '../events.ts'
 import type { RecvStream } from './recv-stream.ts'
 import type { SendStream } from './send-stream.ts'
+import { DEFAULT_PRIORITY, DEFAULT_WEIGHT } from './stream-priority.ts'
 
 export class Stream implements StreamStats {
   readonly id: number
@@ -15,6 +16,13 @@ export class Stream implements StreamStats {
   packetBytesReceived = 0
   retransmissions = 0
   framesLost = 0
+  /** 0 = most urgent. Written by the stream scheduler while the stream is queued there. */
+  priority: number = DEFAULT_PRIORITY
+  /** Share in relation to other streams. */
+  weight: number = DEFAULT_WEIGHT
+  /** Books of the scheduler that shares by weight: bytes the stream may still send, and `bytesSent` when last charged. */
+  deficitBytes = 0
+  chargedBytes = 0
 
   constructor(id: number, send: SendStream | undefined, recv: RecvStream | undefined) {
     this.id = id

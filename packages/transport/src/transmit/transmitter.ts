@@ -7,6 +7,7 @@ import { Level, NO_KEY } from '../ports/crypto.ts'
 import { Ecn, type Micros, type TransmitBatch } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { ReceiptKind, SentFlag } from '../recovery/sent-packets.ts'
+import { PathPicker } from '../schedule/path-picker.ts'
 import { writeClose } from './close-frame.ts'
 import { hasControl, writeAck, writeCidControl, writeConnectionControl } from './frame-writers.ts'
 import type { PacketWriter } from './packet-writer.ts'
@@ -18,11 +19,13 @@ const DATAGRAM_MIN = 1200
 export class Transmitter {
   readonly #core: ConnectionCore
   readonly #train: TrainBuilder
+  readonly #picker: PathPicker
   #isProbeFirst = false
 
   constructor(core: ConnectionCore) {
     this.#core = core
     this.#train = new TrainBuilder(core)
+    this.#picker = new PathPicker(core)
   }
 
   /** Fills `out` with one train; false when nothing can be sent now. */
@@ -35,8 +38,34 @@ export class Transmitter {
       return this.#pollProbe(out, probe, nowUs)
     }
     this.#isProbeFirst = false
-    for (const path of this.#inOrder()) if (this.#pollTrain(out, path, nowUs)) return true
+    if (this.#pollPaths(out, nowUs)) return true
     return probe === undefined ? false : this.#pollProbe(out, probe, nowUs)
+  }
+
+  /** One train: application data goes where the packet scheduler wants it, everything else to its own path. */
+  #pollPaths(out: TransmitBatch, nowUs: Micros): boolean {
+    const { paths } = this.#core.paths
+    if (paths.length === 1) return this.#pollTrain(out, paths[0] as Path, nowUs)
+    const picker = this.#picker
+    if (this.#hasApplicationData()) picker.pick(nowUs)
+    else picker.clear()
+    const { picked } = picker
+    if (picked !== undefined && this.#pollTrain(out, picked, nowUs)) {
+      picker.onSent(out.length)
+      return true
+    }
+    for (const path of this.#inOrder()) if (path !== picked && this.#pollTrain(out, path, nowUs)) return true
+    return false
+  }
+
+  #hasApplicationData(): boolean {
+    const { streams, datagrams } = this.#core
+    return streams.outbox.hasData() || datagrams.size > 0
+  }
+
+  /** Application data may go into a packet of this path. Probes take it, too: they are for what the peer misses. */
+  #carriesApplicationData(path: Path): boolean {
+    return this.#core.paths.paths.length === 1 || this.#picker.picked === path || path.space.probesPending > 0
   }
 
   readonly #order: Path[] = []
@@ -178,10 +207,11 @@ export class Transmitter {
     const core = this.#core
     if (path.id === 0 && core.handshake.hasCrypto(level)) return true
     if (level === Level.Initial || level === Level.Handshake || !core.paths.mayCarryData(path)) return false
-    const { streams, datagrams } = core
-    if (streams.outbox.hasData() || datagrams.size > 0) return true
-    if (streams.outbox.isBlockedByConnection()) {
-      streams.outbox.dataBlockedPending = true
+    if (this.#carriesApplicationData(path) && this.#hasApplicationData()) return true
+    const { outbox } = core.streams
+    if (outbox.isBlockedByConnection()) {
+      if (!outbox.dataBlockedPending) outbox.stalls++
+      outbox.dataBlockedPending = true
       return true
     }
     return hasControl(core)
@@ -210,8 +240,10 @@ export class Transmitter {
       }
       writeConnectionControl(packet, core)
       core.streams.outbox.writeControl(packet)
-      core.datagrams.write(packet)
-      core.streams.outbox.writeData(packet)
+      if (this.#carriesApplicationData(path)) {
+        core.datagrams.write(packet)
+        core.streams.outbox.writeData(packet)
+      }
     }
     if (space.probesPending > 0) {
       // RFC 9002 §6.2.4: "When there is no data to send, the sender SHOULD send a PING or other ack-eliciting frame in a single packet"
@@ -310,8 +342,13 @@ export class Transmitter {
     const core = this.#core
     if (core.state >= LifeState.Closing || !path.space.sent.canSend()) return false
     const level = core.keys.tx(Level.OneRtt) !== NO_KEY ? Level.OneRtt : Level.ZeroRtt
-    if (core.keys.tx(level) !== NO_KEY && this.hasData(level, path)) return true
+    if (core.keys.tx(level) !== NO_KEY && (this.hasData(level, path) || this.#waitsForRoom(path))) return true
     return core.handshake.hasCrypto(Level.Initial) || core.handshake.hasCrypto(Level.Handshake)
+  }
+
+  /** One of several paths that application data waits for. The scheduler's wish to wait for another one ends it. */
+  #waitsForRoom(path: Path): boolean {
+    return !path.lane.isHeld && this.#core.paths.mayCarryData(path) && this.#hasApplicationData()
   }
 }
 
