@@ -23,6 +23,18 @@ export function byteSize(text: string): number {
   throw new InvalidArgumentError('Expected a size from 1 to 256Mi, e.g. 4096, 64k, 256Ki or 2M.')
 }
 
+/** Values separated by commas. */
+export function list(text: string): readonly string[] {
+  const values = text.split(',').map((value) => value.trim())
+  if (values.every((value) => value !== '')) return values
+  throw new InvalidArgumentError('Expected values separated by commas, none of them empty.')
+}
+
+/** Bytes of a window given in KiB, 1 to 1048576. */
+export function windowKiB(text: string): number {
+  return 1_024 * wholeNumber(1, 1_048_576)(text)
+}
+
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 /** A pino level. */

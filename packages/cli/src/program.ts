@@ -4,8 +4,10 @@ import { Command } from 'commander'
 import { addCertsCommand } from './commands/certs.ts'
 import { addClientCommand } from './commands/client.ts'
 import { addDemoCommand } from './commands/demo.ts'
+import { addGetCommand } from './commands/get.ts'
 import { addReportCommand } from './commands/report.ts'
 import { addRouterCommand } from './commands/router.ts'
+import { addServeCommand } from './commands/serve.ts'
 import { addServicesCommand } from './commands/services.ts'
 import { examples } from './help.ts'
 
@@ -33,6 +35,8 @@ export function createProgram(): Command {
   addClientCommand(program)
   addReportCommand(program)
   addDemoCommand(program)
+  addServeCommand(program)
+  addGetCommand(program)
   addCertsCommand(program)
   for (const command of program.commands) {
     command

@@ -1,6 +1,7 @@
 /** Runs one command line and turns every failure into one line and an exit code. */
 import { CommanderError } from 'commander'
 import { explain, explainUsage } from './explain.ts'
+import { translateForkFlags } from './files/fork-flags.ts'
 import { createProgram } from './program.ts'
 
 /** Exit codes: 0 done, 1 failed, 2 wrong use, 70 a bug of ours. */
@@ -12,7 +13,7 @@ export async function run(args: readonly string[]): Promise<number> {
   })
   const program = createProgram()
   try {
-    await program.parseAsync([...args], { from: 'user' })
+    await program.parseAsync([...translateForkFlags(args)], { from: 'user' })
     return typeof process.exitCode === 'number' ? process.exitCode : 0
   } catch (error) {
     if (error instanceof CommanderError) {

@@ -109,8 +109,11 @@ function target(flags: ClientFlags): { readonly host: string; readonly port: num
   return { host: url.hostname.replace(/^\[|\]$/gu, ''), port: url.port === '' ? 443 : Number(url.port) }
 }
 
-/** Without --ca: the well-known authorities, and the certificate that a router on this machine makes for itself. */
-function authorities(flags: ClientFlags): string | undefined {
+/**
+ * What to trust, undefined for nothing (--insecure). Without --ca: the well-known authorities, and the certificate that a router on this machine makes for itself.
+ * Throws `UserError` (`ERR_CERTIFICATE`).
+ */
+export function authorities(flags: Pick<ClientFlags, 'ca' | 'insecure'>): string | undefined {
   if (flags.insecure === true) return undefined
   if (flags.ca !== undefined) return loadAuthorities(flags.ca)
   const own = selfMadeAuthority()

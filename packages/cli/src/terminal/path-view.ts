@@ -1,0 +1,155 @@
+/** The paths of a connection: live bars on a terminal, a table at the end, an object for scripts. */
+import type { QuicConnection } from '@quicether/net'
+import { formatBytes, formatMs, formatRate, formatTable } from '@quicether/router'
+import type { PathView } from '@quicether/transport'
+import type { DownloadProgress } from '../files/download.ts'
+
+/** One path as scripts see it. */
+export interface PathReport {
+  readonly id: number
+  readonly local: string
+  readonly remote: string
+  readonly state: string
+  readonly bytesReceived: number
+  readonly bytesSent: number
+  readonly packetsReceived: number
+  readonly packetsSent: number
+  readonly packetsLost: number
+  readonly rttMs: number
+}
+
+const intervalMs = 250
+const barColumns = 24
+
+/** Remembers every path, those that are over included. */
+export class PathTracker {
+  readonly #connection: QuicConnection
+  readonly #views: Map<number, PathView> = new Map()
+
+  constructor(connection: QuicConnection) {
+    this.#connection = connection
+  }
+
+  /** All paths so far, by ID. */
+  sample(): readonly PathView[] {
+    const now = this.#connection.paths()
+    for (const [id, view] of this.#views)
+      if (view.state !== 'abandoned') this.#views.set(id, { ...view, state: 'abandoned' })
+    for (const view of now) this.#views.set(view.id, view)
+    return [...this.#views.values()].sort((a, b) => a.id - b.id)
+  }
+}
+
+/** Draws over itself on a terminal until `stop`. */
+export class PathBars {
+  readonly #tracker: PathTracker
+  readonly #progress: DownloadProgress
+  readonly #out: NodeJS.WriteStream
+  readonly #timer: NodeJS.Timeout
+  readonly #last: Map<number, number> = new Map()
+  #lastMs = performance.now()
+  #lines = 0
+
+  constructor(tracker: PathTracker, progress: DownloadProgress, out: NodeJS.WriteStream) {
+    this.#tracker = tracker
+    this.#progress = progress
+    this.#out = out
+    this.#timer = setInterval(() => this.#draw(), intervalMs)
+  }
+
+  /** Clears the bars; the table follows. */
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#erase()
+  }
+
+  #draw(): void {
+    const nowMs = performance.now()
+    const elapsedMs = Math.max(1, nowMs - this.#lastMs)
+    this.#lastMs = nowMs
+    const rates = new Map<number, number>()
+    const paths = this.#tracker.sample()
+    for (const { id, bytesReceived } of paths) {
+      rates.set(id, ((bytesReceived - (this.#last.get(id) ?? 0)) * 1000) / elapsedMs)
+      this.#last.set(id, bytesReceived)
+    }
+    const lines = progressLines(paths, rates, this.#progress)
+    this.#erase()
+    this.#out.write(`${lines.map((line) => line.slice(0, (this.#out.columns ?? 120) - 1)).join('\n')}\n`)
+    this.#lines = lines.length
+  }
+
+  #erase(): void {
+    if (this.#lines > 0) this.#out.write(`\x1b[${this.#lines}A\x1b[J`)
+    this.#lines = 0
+  }
+}
+
+/** A line for each path, its bar showing its share of all bytes, and one for the whole. */
+export function progressLines(
+  paths: readonly PathView[],
+  rates: ReadonlyMap<number, number>,
+  { receivedBytes, expectedBytes }: DownloadProgress,
+): readonly string[] {
+  const sum = paths.reduce((total, path) => total + path.bytesReceived, 0)
+  const lines = paths.map((path) => {
+    const rate = formatRate(rates.get(path.id) ?? 0)
+    const share = sum === 0 ? 0 : path.bytesReceived / sum
+    const facts = `${formatBytes(path.bytesReceived)}  ${rate}  RTT ${formatMs(path.smoothedRttUs / 1000)}  lost ${path.packetsLost}`
+    return `path ${path.id}  ${path.localAddress} → ${path.remoteAddress}  ${bar(share)}  ${facts}  ${stateOf(path)}`
+  })
+  const part = expectedBytes === 0 ? 0 : Math.min(1, receivedBytes / expectedBytes)
+  const ofWhole = expectedBytes === 0 ? '' : ` of ${formatBytes(expectedBytes)}`
+  return [...lines, `all     ${bar(part)}  ${Math.floor(part * 100)} %  ${formatBytes(receivedBytes)}${ofWhole}`]
+}
+
+function bar(share: number): string {
+  const full = Math.round(share * barColumns)
+  return `${'█'.repeat(full)}${'░'.repeat(barColumns - full)}`
+}
+
+function stateOf(path: PathView): string {
+  return path.isBackup && path.state === 'active' ? 'backup' : path.state
+}
+
+/** One row per path. */
+export function pathTable(paths: readonly PathView[], durationMs: number): string {
+  const right = ['received', 'share', 'rate', 'RTT', 'packets', 'lost']
+  const titles = ['path', 'local', 'remote', ...right, 'state']
+  const sum = Math.max(
+    1,
+    paths.reduce((total, path) => total + path.bytesReceived, 0),
+  )
+  return formatTable(
+    titles.map((title) => ({ title, align: right.includes(title) ? 'right' : 'left' })),
+    paths.map((path) => [
+      String(path.id),
+      path.localAddress,
+      `${path.remoteAddress}:${path.remotePort}`,
+      formatBytes(path.bytesReceived),
+      `${Math.round((100 * path.bytesReceived) / sum)} %`,
+      formatRate((path.bytesReceived * 1000) / Math.max(1, durationMs)),
+      formatMs(path.smoothedRttUs / 1000),
+      `${path.packetsSent}/${path.packetsReceived}`,
+      String(path.packetsLost),
+      stateOf(path),
+    ]),
+  )
+}
+
+/** The same for `--json`. */
+export function pathReport(path: PathView): PathReport {
+  const { id, bytesReceived, bytesSent, packetsReceived, packetsSent, packetsLost } = path
+  return {
+    id,
+    local: `${path.localAddress}:${path.localPort}`,
+    remote: `${path.remoteAddress}:${path.remotePort}`,
+    state: stateOf(path),
+    bytesReceived,
+    bytesSent,
+    packetsReceived,
+    packetsSent,
+    packetsLost,
+    rttMs: path.smoothedRttUs / 1000,
+  }
+}
