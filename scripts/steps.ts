@@ -41,8 +41,8 @@ export const steps: readonly Step[] = [
   tool('lint', ['node_modules/@biomejs/biome/bin/biome', 'ci', '--colors=off', '--max-diagnostics=50', '.']),
   tests('tidy', ['tests/tidy/*.test.ts'], { cores: 1 }),
   tool('spec', ['scripts/spec.ts', '--check']),
+  { ...tool('sim', ['packages/lab/bin/sim.ts', '--seeds', '500']), limitSeconds: 300 },
   tests('unit', unitTests, { cores: 2, limitSeconds: 300 }),
-  { ...tool('sim', ['packages/lab/bin/sim.ts', '--seeds', '500']), cores: 2, limitSeconds: 300 },
   {
     ...tests('process', ['tests/process/**/*.test.ts'], { cores: 2, limitSeconds: 900, except: captureTests }),
     isFull: true,
@@ -56,6 +56,14 @@ export const steps: readonly Step[] = [
     isFull: true,
     skip: (argv) =>
       isCi || argv.includes('--interop') ? undefined : 'needs aioquic and quic-go: runs with --interop or CI=true',
+  },
+  {
+    ...tool('multipath', ['tests/interop/main.ts', '--multipath']),
+    cores: 2,
+    limitSeconds: 900,
+    isFull: true,
+    skip: (argv) =>
+      isCi || argv.includes('--interop') ? undefined : 'needs noq from crates.io: runs with --interop or CI=true',
   },
 ]
 

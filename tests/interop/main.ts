@@ -1,11 +1,13 @@
-/** `npm run test:interop`: runs QuicEther against other implementations and judges each cell of the matrix. */
+/** `npm run test:interop`: runs QuicEther against other implementations and judges each cell of the matrix, or multipath. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cases } from './cases.ts'
+import { multipathCaseNames, multipathList, runMultipath } from './multipath/run.ts'
 import { makeCertificates, type Peer, peers, repositoryRoot } from './peers.ts'
 import { closingLine, matrixPage, outcomeLine } from './report.ts'
 import { type Cell, type Outcome, runCell } from './run-cell.ts'
+import { UsageError } from './usage-error.ts'
 
 const defaultPairs = [
   'quicether:aioquic',
@@ -24,6 +26,8 @@ const usage = `usage: npm run test:interop -- [options]
   --repeat N                  run each cell so often (default 1)
   --write                     write the matrix to docs/interop.md
   --list                      print the cases and what each proves
+  --multipath                 run multipath with noq instead; --cases of ${multipathCaseNames.join(', ')},
+                              --repeat, --list and --write (docs/interop-multipath.md) hold, the other options do not
 
 example: npm run test:interop -- --pairs aioquic:quicether --cases retry,loss`
 
@@ -36,10 +40,17 @@ async function main(): Promise<number> {
       repeat: { type: 'string', default: '1' },
       write: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
+      multipath: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
   if (values.help) return say(usage)
+  if (values.multipath) {
+    if (values.pairs !== undefined)
+      throw new UsageError('--pairs does not go with --multipath: each case has its own pair')
+    if (values.list) return say(multipathList())
+    return runMultipath({ cases: values.cases, repeat: count('--repeat', values.repeat), write: values.write })
+  }
   if (values.list) return say(cases.map((c) => `${c.name.padEnd(24)} ${c.proves}`).join('\n'))
   const pairs = (values.pairs ?? defaultPairs.join(',')).split(',').map(parsePair)
   const chosen = values.cases === undefined ? cases : values.cases.split(',').map(findCase)
@@ -124,8 +135,6 @@ function count(option: string, text: string): number {
   }
   return value
 }
-
-class UsageError extends Error {}
 
 function say(text: string): number {
   process.stdout.write(`${text}\n`)
