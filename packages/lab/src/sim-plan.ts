@@ -10,7 +10,7 @@ export interface ClientPlan {
   readonly isIpv6: boolean
   readonly nat: NatKind | undefined
   readonly link: LinkOptions
-  /** A second interface to migrate to. */
+  /** A second interface to migrate to, or for a second path. */
   readonly secondLink: LinkOptions | undefined
   readonly config: Partial<TransportConfig>
   readonly receiveDelayUs: number
@@ -26,7 +26,19 @@ export interface ClientPlan {
   readonly vanishesAfterUs: number | undefined
 }
 
-export type ActionKind = 'update-keys' | 'rotate-cid' | 'migrate'
+export type ActionKind = 'update-keys' | 'rotate-cid' | 'migrate' | 'open-path' | 'close-path' | 'path-status'
+
+const actionKinds: readonly ActionKind[] = [
+  'update-keys',
+  'rotate-cid',
+  'migrate',
+  'open-path',
+  'open-path',
+  'open-path',
+  'close-path',
+  'close-path',
+  'path-status',
+]
 
 export interface SimPlan {
   readonly clients: readonly ClientPlan[]
@@ -122,6 +134,7 @@ function drawConfig(random: SeededRandom): Partial<TransportConfig> {
     mtuBytesMax: random.pick([1_200, 1_252, 1_452, 1_452, 8_900]),
     maxAckDelayUs: random.pick([1_000, 25_000, 25_000, 200_000]),
     activeCidLimit: random.pick([2, 3, 8]),
+    maxPaths: random.pick([1, 2, 4, 4, 4, 4]),
     isGreaseEnabled: random.chance(0.7),
     keyUpdatePackets: random.pick([100, 300, 2_000, 2 ** 23]),
     skipPacketNumberEvery: random.pick([0, 5, 50, 500]),
@@ -135,7 +148,7 @@ function drawClient(random: SeededRandom, versions: readonly number[]): ClientPl
     isIpv6,
     nat: isIpv6 || random.chance(0.4) ? undefined : random.pick(['full-cone', 'restricted', 'symmetric'] as const),
     link: drawLink(random),
-    secondLink: random.chance(0.4) ? drawLink(random) : undefined,
+    secondLink: random.chance(0.5) ? drawLink(random) : undefined,
     config: { ...drawConfig(random), versions },
     receiveDelayUs: random.chance(0.3) ? random.between(0, 3_000) : 0,
     datagramsMax: random.pick([1, 2, 10, 48]),
@@ -150,8 +163,8 @@ function drawClient(random: SeededRandom, versions: readonly number[]): ClientPl
       afterUs: random.between(0, STORM_US),
       byServer: random.chance(0.5),
     })),
-    actions: Array.from({ length: random.between(0, 6) }, () => ({
-      kind: random.pick(['update-keys', 'rotate-cid', 'migrate'] as const),
+    actions: Array.from({ length: random.between(0, 10) }, () => ({
+      kind: random.pick(actionKinds),
       afterUs: random.between(0, STORM_US),
       byServer: random.chance(0.4),
     })),

@@ -8,13 +8,15 @@ const SEEDS = 500
 
 // spec: RFC 9000 §2.2#1, §8#1, §8.1#1, §14.1#1
 test(`${SEEDS} seeds of random traffic and faults keep every promise and finish`, () => {
-  const totals = { transfers: 0, faults: 0, datagrams: 0, connections: 0 }
+  const totals = { transfers: 0, faults: 0, datagrams: 0, connections: 0, opened: 0, closed: 0 }
   for (let seed = 1; seed <= SEEDS; seed++) {
     const report = runSeed(seed)
     totals.transfers += report.transfers
     totals.faults += report.faults
     totals.datagrams += report.datagrams
     totals.connections += report.connections
+    totals.opened += report.pathsOpened
+    totals.closed += report.pathsClosed
     assert.equal(
       report.failure,
       undefined,
@@ -26,6 +28,8 @@ test(`${SEEDS} seeds of random traffic and faults keep every promise and finish`
   assert.ok(totals.faults > 2 * SEEDS, `${totals.faults} faults`)
   assert.ok(totals.datagrams > 500 * SEEDS, `${totals.datagrams} datagrams`)
   assert.ok(totals.connections > SEEDS, `${totals.connections} connections`)
+  assert.ok(totals.opened > SEEDS / 4, `${totals.opened} further paths`)
+  assert.ok(totals.closed > SEEDS / 20, `${totals.closed} paths closed`)
 })
 
 test('one seed runs the same way byte for byte, whether watched or not', () => {

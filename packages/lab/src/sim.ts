@@ -29,6 +29,9 @@ export interface SimReport {
   readonly transfers: number
   readonly faults: number
   readonly connections: number
+  /** Paths that clients opened besides the first one, and closed again. */
+  readonly pathsOpened: number
+  readonly pathsClosed: number
   readonly failure: string | undefined
   /** Last lines of the timeline when the run failed, all of it when it was verbose. */
   readonly timeline: string
@@ -80,6 +83,8 @@ class Simulation {
   readonly #serverApps: ConnectionApp[] = []
   #connections = 0
   #transfersDone = 0
+  #pathsOpened = 0
+  #pathsClosed = 0
   #isOver = false
   #failure: SafetyError | undefined
 
@@ -254,19 +259,30 @@ class Simulation {
     if (!app.isConfirmed || connection.isClosed || this.#isOver) return
     if (kind === 'update-keys') connection.updateKeys()
     else if (kind === 'rotate-cid') connection.rotateCid()
-    else if (side !== undefined) this.#migrate(side, app)
+    else if (kind === 'path-status') togglePathStatus(connection)
+    else if (side !== undefined) this.#actOnPaths(app, kind, side)
     this.#world.note('action', `${app.name} ${kind}`)
   }
 
-  #migrate(side: ClientSide, app: ConnectionApp): void {
-    const [path] = app.connection.paths()
-    const target = side.interfaces.find((each) => each.isUp && each.addresses[0] !== path?.localAddress)
+  #actOnPaths(app: ConnectionApp, kind: 'migrate' | 'open-path' | 'close-path', side: ClientSide): void {
+    const { connection } = app
+    const { nowUs } = this.#world
+    if (kind === 'close-path') {
+      const id = closablePath(connection)
+      if (id === undefined) return
+      connection.closePath(id, nowUs)
+      this.#pathsClosed++
+      return
+    }
+    const [path] = connection.paths()
+    const isElsewhere = (each: NetworkInterface): boolean => each.isUp && each.addresses[0] !== path?.localAddress
+    // Two paths may also share one pair of addresses (RFC 10069 §1: a path is known by its ID).
+    const target = side.interfaces.find(isElsewhere) ?? (kind === 'open-path' ? side.interfaces[0] : undefined)
     const address = target?.addresses[0]
     if (path === undefined || address === undefined) return
-    app.connection.migrate(
-      side.host.tuple(address, side.party.driver.port, path.remoteAddress, path.remotePort),
-      this.#world.nowUs,
-    )
+    const tuple = side.host.tuple(address, side.party.driver.port, path.remoteAddress, path.remotePort)
+    if (kind === 'migrate') connection.migrate(tuple, nowUs)
+    else if (connection.openPath(tuple, {}, nowUs) !== undefined) this.#pathsOpened++
   }
 
   /** After a crash of the server, clients learn by stateless reset or silence that it forgot them, and start over. */
@@ -424,6 +440,8 @@ class Simulation {
       transfers: this.#transfersDone,
       faults: this.#faults.begun,
       connections: this.#connections,
+      pathsOpened: this.#pathsOpened,
+      pathsClosed: this.#pathsClosed,
       failure,
       timeline:
         failure === undefined && !isVerbose
@@ -443,12 +461,26 @@ function figures(connection: Connection): string {
   return JSON.stringify({ ...connection.stats(), paths: connection.paths() }, undefined, 1).replaceAll(/\s+/g, ' ')
 }
 
+/** A path that may go because another one works: the newest, or path 0 when its turn comes. */
+function closablePath(connection: Connection): number | undefined {
+  const open = connection.core.paths.paths.filter((path) => !path.isAbandoned)
+  const works = open.filter((path) => path.isUsable() && !path.isSuspect())
+  const victim = (connection.core.counters.packetsSent % 3 === 0 ? open[0] : open.at(-1)) as (typeof open)[number]
+  return works.some((path) => path !== victim) ? victim.id : undefined
+}
+
+function togglePathStatus(connection: Connection): void {
+  const path = connection.core.paths.paths.at(-1)
+  if (path !== undefined) connection.setPathStatus(path.id, path.status === 'backup' ? 'available' : 'backup')
+}
+
 /** Figures that must never be, whatever happened on the wire. */
 function inspectConnection(connection: Connection): void {
   const { credit } = connection.core.streams
   if (credit.available < 0) throw new SafetyError(`${credit.used} bytes of stream data sent, ${credit.limit} allowed`)
-  if (connection.path.amplificationCredit < 0) {
-    throw new SafetyError(`amplification credit of ${connection.path.amplificationCredit} bytes`)
+  for (const { id, amplificationCredit } of connection.core.paths.paths) {
+    if (amplificationCredit < 0)
+      throw new SafetyError(`path ${id}: amplification credit of ${amplificationCredit} bytes`)
   }
   for (const path of connection.paths()) {
     if (!(path.inFlightBytes >= 0)) throw new SafetyError(`path ${path.id}: ${path.inFlightBytes} bytes in flight`)

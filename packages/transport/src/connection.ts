@@ -100,8 +100,7 @@ export class Connection implements StreamTransport {
         },
         isHandshakeConfirmed: () => core.handshakeConfirmed,
         isMigrationForbidden: () => core.peerParameters?.disableActiveMigration === true,
-        onPathUnreachable: (path, at) =>
-          this.core.multipath.close(path.id, transportErrorCodes.PATH_UNSTABLE_OR_POOR, at),
+        onPathUnreachable: (path) => this.core.multipath.close(path.id, transportErrorCodes.PATH_UNSTABLE_OR_POOR),
         onPathEvent: (change, path) =>
           core.observer?.event('path', { path_id: path.id, change, remote: path.tuple.remoteAddress }, this.#nowUs),
       },
@@ -269,7 +268,7 @@ export class Connection implements StreamTransport {
   /** Abandons a path; `code` as in RFC 10069 §4.2.1. Closing the last one closes the connection. */
   closePath(id: number, nowUs: Micros, code: number = transportErrorCodes.APPLICATION_ABANDON_PATH): void {
     try {
-      this.core.multipath.close(id, code, nowUs)
+      this.core.multipath.close(id, code)
     } catch (error) {
       this.fail(error, nowUs)
     }

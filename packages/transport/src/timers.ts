@@ -82,7 +82,8 @@ export class ConnectionTimers {
     path.mtu.onTimeout(nowUs)
     if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
     // A path that has fallen silent must not hold data back while another one works.
-    if (this.#core.paths.hasAlternative(path)) path.recovery.requeueAll(path.space)
+    path.recovery.isSpare = this.#core.paths.hasAlternative(path)
+    if (path.recovery.isSpare) path.recovery.requeueAll(path.space)
     path.ecn.onPtoExpired(path.recovery.ptoCount)
     if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
   }

@@ -118,13 +118,13 @@ export class Multipath {
   // ---- closing
 
   /** Abandons a path; what was in flight on it goes to the others at once. */
-  close(id: number, code: number, nowUs: Micros): void {
+  close(id: number, code: number): void {
     const path = this.#core.paths.get(id)
     if (path === undefined || path.isAbandoned) return
-    this.#abandon(path, code, nowUs)
+    this.#abandon(path, code)
   }
 
-  #abandon(path: Path, code: number, nowUs: Micros): void {
+  #abandon(path: Path, code: number): void {
     const core = this.#core
     path.isAbandoned = true
     this.#abandonPending.set(path.id, code)
@@ -133,9 +133,11 @@ export class Multipath {
     path.cids.forgetPeer()
     core.paths.forgetProbes(path)
     this.#host.onPathEvent('abandoned', path)
-    // Kept so that packets under way are recognised and acknowledged; extended when the peer's frame comes.
-    path.deleteAtUs = nowUs + 3 * core.paths.largestPtoUs()
-    if (core.paths.usable() === undefined) {
+    // Kept so that packets under way are recognised and acknowledged. Until the peer's own PATH_ABANDON comes it may send
+    // here, and trusts the stateless resets that an unknown connection ID would draw (RFC 10069 §3.4).
+    path.deleteAtUs = NEVER
+    // One that is being validated, after a NAT rebinding for example, is open.
+    if (core.paths.paths.every((other) => other.isAbandoned)) {
       throw new TransportError('NO_VIABLE_PATH', FrameType.PathAbandon, 'the only open path was abandoned')
     }
   }
@@ -148,7 +150,7 @@ export class Multipath {
       if (!this.#gone.has(id)) this.#onUnusedAbandoned(id)
       return
     }
-    if (!path.isAbandoned) this.#abandon(path, transportErrorCodes.NO_ERROR, nowUs)
+    if (!path.isAbandoned) this.#abandon(path, transportErrorCodes.NO_ERROR)
     path.deleteAtUs = nowUs + 3 * this.#core.paths.largestPtoUs()
   }
 
@@ -193,7 +195,8 @@ export class Multipath {
   /** Tells the peer how we would like it to use the path (RFC 10069 §3.3). */
   setStatus(id: number, status: PathStatus): void {
     const path = this.#core.paths.get(id)
-    if (path === undefined || path.isAbandoned || path.status === status) return
+    // RFC 10069 §2.1: its frames may only be sent once both sides have offered the extension
+    if (!this.isNegotiated || path === undefined || path.isAbandoned || path.status === status) return
     path.status = status
     this.#queueStatus(path)
   }

@@ -36,7 +36,8 @@ export class PathManager {
   /** The path of the handshake, path 0; once that is abandoned, the first one that is not. */
   get primary(): Path {
     const first = this.paths[0] as Path
-    return first.isAbandoned ? (this.usable() ?? first) : first
+    if (!first.isAbandoned) return first
+    return this.usable() ?? this.paths.find((path) => !path.isAbandoned) ?? first
   }
 
   /** Whether a path other than `path` works. */

@@ -13,6 +13,11 @@ import { SentFlag, SentState } from './sent-packets.ts'
 const PTO_BACKOFF_MAX = 6
 /** RFC 9002 leaves the cap open; beyond this a long outage would be noticed minutes late. */
 export const PTO_MAX_US = 60_000_000
+/** The same while another path carries the data: a link that returns is noticed this soon, later ones less so. */
+const SPARE_PTO_MAX_US = 2_000_000
+const SPARE_PTO_LATE_MAX_US = 5_000_000
+/** Probe timeouts of a silent path after which its return is less urgent; about a minute. */
+const SPARE_PTO_EARLY = 30
 
 /** A mere receiver sends ACKs that nobody acknowledges; beyond this many the oldest are forgotten. */
 const QUIET_PACKETS_MAX = 2048
@@ -45,6 +50,8 @@ export class Recovery {
   congestion: CongestionController
   inFlightBytes = 0
   ptoCount = 0
+  /** Other paths work: probes find out whether this one does, they do not hold data up. */
+  isSpare = false
   packetsLost = 0
   bytesLost = 0
   readonly #context: RecoveryContext
@@ -308,7 +315,7 @@ export class Recovery {
         if (!this.#context.handshakeConfirmed) continue
         durationUs = this.rtt.ptoUs(this.#context.maxAckDelayUs)
       }
-      const atUs = space.lastElicitingAtUs + Math.min(durationUs * backoff, PTO_MAX_US)
+      const atUs = space.lastElicitingAtUs + Math.min(durationUs * backoff, Math.max(durationUs, this.#ptoMaxUs()))
       if (atUs < pto.atUs) {
         pto.atUs = atUs
         pto.space = space
@@ -316,6 +323,12 @@ export class Recovery {
     }
     if (pto.space === undefined && !this.#context.peerCompletedAddressValidation) this.#ptoForDeadlock(pto, backoff)
     return pto
+  }
+
+  // RFC 9002 §6.2.1 doubles without end, so as not to feed congestion: two small packets every few seconds do not
+  #ptoMaxUs(): Micros {
+    if (!this.isSpare) return PTO_MAX_US
+    return this.ptoCount <= SPARE_PTO_EARLY ? SPARE_PTO_MAX_US : SPARE_PTO_LATE_MAX_US
   }
 
   // RFC 9002 §6.2.2.1: "the client MUST set the PTO timer if the client has not received an acknowledgment for any of its Handshake packets and the handshake is not confirmed"
