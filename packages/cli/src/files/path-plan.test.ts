@@ -1,0 +1,131 @@
+/** The mapping of local ends to addresses of the server, interface names, and the flags of the 2017 fork. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { PathView } from '@quicether/transport'
+import { pathTable, progressLines } from '../terminal/path-view.ts'
+import { translateForkFlags } from './fork-flags.ts'
+import { findInterfaces } from './interfaces.ts'
+import { type PlanOptions, planPaths } from './path-plan.ts'
+
+const machine = [
+  { name: 'lo', addresses: ['127.0.0.1', '::1'] },
+  { name: 'wlan0', addresses: ['192.0.2.5', '2001:db8::5'] },
+  { name: 'wlan1', addresses: ['198.51.100.5'] },
+  { name: 'wl', addresses: ['203.0.113.5'] },
+  { name: 'down0', addresses: [] },
+]
+const base: PlanOptions = { addresses: ['192.0.2.1'], port: 4433, interfaces: [], localAddresses: [], further: [] }
+
+function ends(options: Partial<PlanOptions>): readonly string[] {
+  return planPaths({ ...base, ...options }).map(
+    ({ localAddress = '*', interfaceName = '*', remoteAddress, remotePort }) =>
+      `${interfaceName}/${localAddress} ${remoteAddress}:${remotePort}`,
+  )
+}
+
+test('interface 0 talks to the address of the URL, interface n + 1 to the n-th further address', () => {
+  const interfaces = findInterfaces(['wlan0', 'wlan1', 'lo'], machine)
+  assert.deepEqual(ends({ interfaces, further: ['198.51.100.1:6000', '127.0.0.2'] }), [
+    'wlan0/192.0.2.5 192.0.2.1:4433',
+    'wlan1/198.51.100.5 198.51.100.1:6000',
+    'lo/127.0.0.1 127.0.0.2:4433',
+  ])
+})
+
+test('without further addresses all talk to the address of the URL, and more paths than ends take them in turn', () => {
+  const localAddresses = ['127.0.0.1', '127.0.0.2']
+  assert.deepEqual(ends({ localAddresses, paths: 3 }), [
+    '*/127.0.0.1 192.0.2.1:4433',
+    '*/127.0.0.2 192.0.2.1:4433',
+    '*/127.0.0.1 192.0.2.1:4433',
+  ])
+})
+
+test('without local ends the kernel chooses them, one path for each address of the server', () => {
+  assert.deepEqual(ends({}), ['*/* 192.0.2.1:4433'])
+  assert.deepEqual(ends({ further: ['[2001:db8::7]:1', '2001:db8::8'] }), [
+    '*/* 192.0.2.1:4433',
+    '*/* 2001:db8::7:1',
+    '*/* 2001:db8::8:4433',
+  ])
+})
+
+test('of a name with several addresses each end takes one of its own IP version', () => {
+  const addresses = ['2001:db8::1', '192.0.2.1']
+  const interfaces = findInterfaces(['wlan0', 'wlan1'], machine)
+  assert.deepEqual(ends({ addresses, interfaces }), [
+    'wlan0/2001:db8::5 2001:db8::1:4433',
+    'wlan1/198.51.100.5 192.0.2.1:4433',
+  ])
+})
+
+for (const [what, options, pattern] of [
+  ['both kinds of local ends', { interfaces: machine.slice(0, 1), localAddresses: ['::1'] }, /Give one of them/u],
+  ['a local address that is none', { localAddresses: ['eth0'] }, /"eth0" is not an IP address/u],
+  ['a port beyond all ports', { further: ['192.0.2.2:70000'] }, /"192\.0\.2\.2:70000" is not an address/u],
+  [
+    'too few further addresses',
+    { localAddresses: ['10.0.0.1', '10.0.0.2', '10.0.0.3'], further: ['10.0.0.4'] },
+    /2, or none/u,
+  ],
+  ['more ends than paths', { further: ['10.0.0.4'], paths: 1 }, /1 paths cannot use 2 ends/u],
+] as const) {
+  test(`${what}: refused with the remedy`, () => assert.throws(() => ends(options), pattern))
+}
+
+test('the beginning of a name finds all interfaces that have it; a whole name finds its own only', () => {
+  const names = (...wanted: string[]) => findInterfaces(wanted, machine).map(({ name }) => name)
+  assert.deepEqual(names('wla'), ['wlan0', 'wlan1'])
+  assert.deepEqual(names('wl'), ['wl'])
+  assert.deepEqual(names('wlan1', 'wlan'), ['wlan1', 'wlan0'])
+  assert.throws(() => names('eth'), /begins with "eth".*lo, wlan0/u)
+  assert.throws(() => names('down'), /down0 has no usable address/u)
+})
+
+test('flags of the 2017 fork are understood where they were known, in both spellings', () => {
+  const translated = (line: string) => translateForkFlags(line.split(' ')).join(' ')
+  assert.equal(translated('get -n=c1,c2 -mip B:1 -o x URL'), 'get --interfaces c1,c2 --mip B:1 -o x URL')
+  assert.equal(
+    translated('serve -www . -port=1 -sc rr -ssc=prio'),
+    'serve --www . --port 1 --scheduler rr --stream-scheduler prio',
+  )
+  assert.equal(translated('client -n 3'), 'client -n 3')
+  assert.equal(translated('get -- -v'), 'get -- -v')
+})
+
+test('bars and table show the share, the facts and the state of each path', () => {
+  const view: PathView = {
+    id: 0,
+    localAddress: '127.0.0.1',
+    localPort: 1,
+    remoteAddress: '127.0.0.9',
+    remotePort: 4433,
+    isValidated: true,
+    smoothedRttUs: 12_500,
+    rttMinUs: 0,
+    rttLatestUs: 0,
+    rttVarUs: 0,
+    windowBytes: 0,
+    inFlightBytes: 0,
+    ptoCount: 0,
+    mtuBytes: 1200,
+    packetsSent: 5,
+    packetsReceived: 7,
+    bytesSent: 1,
+    bytesReceived: 3_000_000,
+    packetsLost: 2,
+    state: 'active',
+    isBackup: false,
+    ecn: 'capable',
+    congestion: 'cubic',
+  }
+  const paths = [view, { ...view, id: 1, bytesReceived: 1_000_000, isBackup: true }]
+  const lines = progressLines(paths, new Map([[0, 1_000_000]]), { receivedBytes: 2, expectedBytes: 8 })
+  assert.match(lines[0] ?? '', /path 0 .*█{18}░{6} {2}3\.00 MB {2}8\.0 Mbit\/s {2}RTT 12\.5 ms {2}lost 2 {2}active/u)
+  assert.match(lines[1] ?? '', /path 1 .*█{6}░{18} .* backup/u)
+  assert.match(lines[2] ?? '', /all .*█{6}░{18} {2}25 % {2}2 B of 8 B/u)
+  assert.match(
+    pathTable(paths, 1000),
+    /0 +127\.0\.0\.1 +127\.0\.0\.9:4433 +3\.00 MB +75 % +24\.0 Mbit\/s +12\.5 ms +5\/7 +2 +active/u,
+  )
+})
