@@ -77,11 +77,20 @@ export class PathManager {
     return this.paths[0]?.id === pathId ? this.paths[0] : this.paths.find((path) => path.id === pathId)
   }
 
-  /** Sum of the congestion windows of all open paths. */
-  windowBytes(): number {
+  /** Bytes that all open paths together carry during one round trip of the slowest one. */
+  pipeBytes(): number {
+    const { paths } = this
+    if (paths.length === 1) return (paths[0] as Path).recovery.congestion.windowBytes
+    let slowestUs = 0
+    for (const path of paths) {
+      if (path.isUsable() && path.rtt.hasSample) slowestUs = Math.max(slowestUs, path.rtt.smoothedUs)
+    }
     let sum = 0
-    for (const path of this.paths) if (!path.isAbandoned) sum += path.recovery.congestion.windowBytes
-    return sum
+    for (const path of paths) {
+      if (path.isAbandoned) continue
+      sum += path.recovery.congestion.windowBytes * Math.max(1, slowestUs / path.rtt.smoothedUs)
+    }
+    return Math.ceil(sum)
   }
 
   /** Largest PTO of all paths: closing, draining and key updates wait for the slowest (RFC 10069 §2.5, §2.6). */

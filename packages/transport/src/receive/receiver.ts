@@ -164,7 +164,7 @@ export class Receiver implements FrameSink {
     // Asked for now: once everything up to it is acknowledged, the packet is forgotten.
     const largestSentAtUs = space.sent.sentAtUs(ack.largest[0] as number)
     path.recovery.onAck(space, ack, delayUs, this.#nowUs)
-    this.#core.streams.fitSendBuffers(this.#core.paths.windowBytes())
+    this.#core.streams.fitSendBuffers(this.#core.paths.pipeBytes())
     this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore, largestSentAtUs)
     if (this.#level === Level.Handshake && !this.#core.peerCompletedAddressValidation) {
       this.#core.peerCompletedAddressValidation = true

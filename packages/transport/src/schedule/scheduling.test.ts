@@ -181,3 +181,18 @@ for (const [what, pick, reason] of [
     assert.match(closed.reason, reason)
   })
 }
+
+test('send buffers hold twice what all paths carry while the slowest one takes a round trip', () => {
+  const pair = twoPaths({ sendBufferBytes: 1_024, connectionSendBufferBytes: 1_024 }, unequal)
+  const warmUp = transfer(pair, 'server', 3_000_000)
+  pair.run(warmUp.isDone)
+  pair.advance(1_000_000)
+  const paths = pair.accepted?.paths() ?? []
+  const slowestUs = Math.max(...paths.map(({ smoothedRttUs }) => smoothedRttUs))
+  const carried = paths.reduce((sum, path) => sum + (path.windowBytes * slowestUs) / path.smoothedRttUs, 0)
+  const windows = paths.reduce((sum, path) => sum + path.windowBytes, 0)
+  assert.ok(carried > 1.2 * windows, 'the paths differ')
+  const id = pair.accepted?.openStream('unidirectional') ?? -1
+  const accepted = pair.accepted?.write(id, new Uint8Array(10_000_000)) ?? 0
+  assert.ok(Math.abs(accepted / carried - 2) < 0.05, `${accepted} bytes accepted, ${Math.round(carried)} carried`)
+})

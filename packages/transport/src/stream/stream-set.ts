@@ -247,11 +247,11 @@ export class StreamSet {
   }
 
   /**
-   * Lets send buffers follow the sum of the paths' congestion windows: room for two of them, so that the application's
-   * pauses do not empty the pipe. Never less than configured; growth ends at 64 MiB.
+   * Lets send buffers follow what the paths carry: room for twice that, so that neither the application's pauses nor
+   * the wait for the slowest path empty the pipe. Never less than configured; growth ends at 64 MiB.
    */
-  fitSendBuffers(windowBytes: number): void {
-    const wanted = Math.min(2 * windowBytes, SEND_BUFFER_MAX_BYTES)
+  fitSendBuffers(pipeBytes: number): void {
+    const wanted = Math.min(2 * pipeBytes, SEND_BUFFER_MAX_BYTES)
     this.#sendBufferBytes = Math.max(this.#options.sendBufferBytes, wanted)
     this.#sendPoolBytes = Math.max(this.#options.connectionSendBufferBytes, wanted)
   }
