@@ -138,8 +138,10 @@ async function runGet(texts: readonly string[], flags: GetFlags): Promise<void> 
       .map((result) => `${result.file}  ${formatBytes(result.bytes)}`)
     writeReport(flags, [pathTable(paths, durationMs), '', ...lines, total].join('\n'))
   }
-  for (const { url, error } of results)
-    if (error !== null) warn(`the download failed: ${error} (${url}). See the server's log.`)
+  for (const { url, status, error } of results) {
+    const remedy = status === null || status === 200 ? 'Run the command again.' : 'Check the path in the URL.'
+    if (error !== null) warn(`the download failed: ${error} (${url}). ${remedy}`)
+  }
   if (results.some(({ error }) => error !== null)) process.exitCode = 1
 }
 

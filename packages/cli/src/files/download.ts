@@ -111,7 +111,7 @@ export async function download(
       progress.receivedBytes += length
     })
   } catch (cause) {
-    error = messageOf(cause)
+    error = signal.aborted ? 'interrupted' : messageOf(cause)
   }
   return { url: url.href, file, status, bytes, durationMs: performance.now() - startMs, error }
 }

@@ -19,7 +19,7 @@ export interface PathReport {
 }
 
 const intervalMs = 250
-const barColumns = 24
+const barColumns = 16
 
 /** Remembers every path, those that are over included. */
 export class PathTracker {
@@ -75,7 +75,7 @@ export class PathBars {
     }
     const lines = progressLines(paths, rates, this.#progress)
     this.#erase()
-    this.#out.write(`${lines.map((line) => line.slice(0, (this.#out.columns ?? 120) - 1)).join('\n')}\n`)
+    this.#out.write(`${lines.map((line) => line.slice(0, (this.#out.columns || 120) - 1)).join('\n')}\n`)
     this.#lines = lines.length
   }
 
@@ -96,11 +96,14 @@ export function progressLines(
     const rate = formatRate(rates.get(path.id) ?? 0)
     const share = sum === 0 ? 0 : path.bytesReceived / sum
     const facts = `${formatBytes(path.bytesReceived)}  ${rate}  RTT ${formatMs(path.smoothedRttUs / 1000)}  lost ${path.packetsLost}`
-    return `path ${path.id}  ${path.localAddress} → ${path.remoteAddress}  ${bar(share)}  ${facts}  ${stateOf(path)}`
+    return `path ${path.id}  ${stateOf(path).padEnd(10)}  ${bar(share)}  ${facts}  ${path.localAddress} → ${path.remoteAddress}`
   })
   const part = expectedBytes === 0 ? 0 : Math.min(1, receivedBytes / expectedBytes)
   const ofWhole = expectedBytes === 0 ? '' : ` of ${formatBytes(expectedBytes)}`
-  return [...lines, `all     ${bar(part)}  ${Math.floor(part * 100)} %  ${formatBytes(receivedBytes)}${ofWhole}`]
+  return [
+    ...lines,
+    `all                 ${bar(part)}  ${Math.floor(part * 100)} %  ${formatBytes(receivedBytes)}${ofWhole}`,
+  ]
 }
 
 function bar(share: number): string {
