@@ -479,8 +479,11 @@ export class Connection implements StreamTransport {
       if (nowUs >= this.#closeAtUs) this.#drained()
       return
     }
-    const expiredAfterUs = this.#timers.expiredAfterUs(nowUs)
-    if (expiredAfterUs >= 0) return this.#endSilently({ kind: 'idle', afterUs: expiredAfterUs }, nowUs)
+    const { idleTimeoutUs, config } = this.core
+    if (this.#timers.isIdle(nowUs)) return this.#endSilently({ kind: 'idle', afterUs: idleTimeoutUs }, nowUs)
+    // The peer is told: it may be waiting for nothing but this.
+    if (nowUs >= this.#timers.handshakeDeadlineUs)
+      return this.#startClosing({ kind: 'idle', afterUs: config.handshakeTimeoutUs }, nowUs)
     try {
       this.#timers.onTimeout(nowUs)
     } catch (error) {

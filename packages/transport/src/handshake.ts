@@ -33,6 +33,9 @@ export interface HandshakeHost {
   onHandshakeComplete(): void
 }
 
+// RFC 9002 §6.2.3: earlier than a PTO only "for a limited number of times per connection"
+const REPEATS_MAX = 3
+
 /** One handshake over CRYPTO streams of all levels; buffers are bounded by the configuration. */
 export class Handshake {
   readonly tls: TlsSession
@@ -46,6 +49,7 @@ export class Handshake {
   /** Level TLS reads from now. */
   #readLevel: Level = Level.Initial
   #hasParameters = false
+  #repeatsLeft = REPEATS_MAX
 
   constructor(tls: TlsSession, keys: KeyRing, host: HandshakeHost, isServer: boolean, bufferBytesMax: number) {
     this.tls = tls
@@ -114,7 +118,7 @@ export class Handshake {
       )
     }
     const added = buffer.write(offset, bytes, start, end)
-    if (added === 0) return
+    if (added === 0) return this.#onRepeated(end - start)
     // RFC 9001 §4.1.3: new data at a level that TLS has left is a PROTOCOL_VIOLATION
     if (level < this.#readLevel) {
       throw new TransportError('PROTOCOL_VIOLATION', FrameType.Crypto, 'new CRYPTO data at an earlier encryption level')
@@ -122,6 +126,18 @@ export class Handshake {
     if (buffer.readableBytes === 0) return
     buffer.read((chunk) => this.#feed(level, chunk))
     this.advance()
+  }
+
+  // RFC 9002 §6.2.3: "When a server receives an Initial packet containing duplicate CRYPTO data, it can assume the client did not receive all of the server's CRYPTO data"
+  /** The peer repeats itself: our answer was probably lost, and is sent again before our own probe timeout. */
+  #onRepeated(length: number): void {
+    if (length === 0 || this.#repeatsLeft === 0) return
+    const isUnanswered = (level: Level): boolean =>
+      (this.#send[level]?.bufferedBytes ?? 0) > 0 && !this.hasCrypto(level)
+    if (!isUnanswered(Level.Initial) && !isUnanswered(Level.Handshake)) return
+    this.#repeatsLeft--
+    this.repeat(Level.Initial)
+    this.repeat(Level.Handshake)
   }
 
   #feed(level: Level, chunk: Uint8Array): void {

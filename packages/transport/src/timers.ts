@@ -58,10 +58,8 @@ export class ConnectionTimers {
     return Math.max(core.lastActivityUs, this.#keptAliveAtUs) + keepAliveUs
   }
 
-  /** Length of the timeout that ended the connection's life, -1 while none has. */
-  expiredAfterUs(nowUs: Micros): Micros {
-    if (nowUs >= this.#idleAtUs()) return this.#core.idleTimeoutUs
-    return nowUs >= this.handshakeDeadlineUs ? this.#core.config.handshakeTimeoutUs : -1
+  isIdle(nowUs: Micros): boolean {
+    return nowUs >= this.#idleAtUs()
   }
 
   /** Runs what is due. Throws what the parts throw. */

@@ -8,7 +8,7 @@ import { Ecn, type Micros, type TransmitBatch } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { ReceiptKind, SentFlag } from '../recovery/sent-packets.ts'
 import { PathPicker } from '../schedule/path-picker.ts'
-import { writeClose } from './close-frame.ts'
+import { closeContents, writeClose } from './close-frame.ts'
 import { hasControl, writeAck, writeCidControl, writeConnectionControl } from './frame-writers.ts'
 import type { PacketWriter } from './packet-writer.ts'
 import { PACKET_ROOM_MIN, TrainBuilder } from './train-builder.ts'
@@ -21,6 +21,8 @@ export class Transmitter {
   readonly #train: TrainBuilder
   readonly #picker: PathPicker
   #isProbeFirst = false
+  /** The datagram being built cannot be expanded to 1200 bytes: no ack-eliciting Initial packet may go into it. */
+  #isShort = false
 
   constructor(core: ConnectionCore) {
     this.#core = core
@@ -151,6 +153,7 @@ export class Transmitter {
     let at = offset
     const end = offset + limit
     if (limit < PACKET_ROOM_MIN) return 0
+    this.#isShort = limit < DATAGRAM_MIN
     // Handshake packets belong to path 0.
     const isFirstPath = path.id === 0
     if (isFirstPath && core.spaces[Level.Initial] !== undefined)
@@ -197,6 +200,7 @@ export class Transmitter {
   #hasSomething(level: Level, space: PacketSpace, path: Path, nowUs: Micros): boolean {
     const train = this.#train
     if (space.ack.dueAtUs <= nowUs && level !== Level.ZeroRtt) return true
+    if (level === Level.Initial && this.#isShort) return false
     // RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller." They count as in flight all the same.
     if (train.budget <= 0 && space.probesPending === 0) return false
     return space.probesPending > 0 || this.hasData(level, path)
@@ -227,6 +231,7 @@ export class Transmitter {
     if (isAckWanted && writeAck(packet, space, core.multipath.isNegotiated, nowUs) && level === Level.OneRtt)
       core.keys.onAckSent()
     if (train.budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
+    if (level === Level.Initial && this.#isShort) return
     if (path.id === 0) {
       if (space.probesPending > 0) core.handshake.repeat(level)
       core.handshake.write(packet)
@@ -296,9 +301,9 @@ export class Transmitter {
       packet.receipt(ReceiptKind.PathChallenge, path.id)
       probe.onChallengeSent(data, nowUs)
     }
-    for (let data = probe.responses.shift(); data !== undefined && packet.room >= 9; data = probe.responses.shift()) {
+    while (probe.responses.length > 0 && packet.room >= 9) {
       packet.byte(FrameType.PathResponse)
-      packet.copy(data)
+      packet.copy(probe.responses.shift() as Uint8Array)
       packet.isEliciting = true
     }
     train.pad(packet.limit)
@@ -317,8 +322,8 @@ export class Transmitter {
     const train = this.#train
     const core = this.#core
     const path = core.paths.primary
-    const reason = core.closeReason
-    if (reason === undefined || (reason.kind !== 'transport' && reason.kind !== 'application')) return false
+    const reason = closeContents(core.closeReason, core.isServer)
+    if (reason === undefined) return false
     train.beginTrain(out, path.tuple)
     train.beginDatagram()
     let at = 0
@@ -343,7 +348,9 @@ export class Transmitter {
     if (core.state >= LifeState.Closing || !path.space.sent.canSend()) return false
     const level = core.keys.tx(Level.OneRtt) !== NO_KEY ? Level.OneRtt : Level.ZeroRtt
     if (core.keys.tx(level) !== NO_KEY && (this.hasData(level, path) || this.#waitsForRoom(path))) return true
-    return core.handshake.hasCrypto(Level.Initial) || core.handshake.hasCrypto(Level.Handshake)
+    // RFC 9000 §14.1: Initial packets wait until the anti-amplification limit allows a datagram of full size
+    if (core.handshake.hasCrypto(Level.Initial) && path.amplificationCredit >= DATAGRAM_MIN) return true
+    return core.handshake.hasCrypto(Level.Handshake)
   }
 
   /** One of several paths that application data waits for. The scheduler's wish to wait for another one ends it. */
