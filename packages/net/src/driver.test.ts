@@ -101,6 +101,37 @@ test('a transfer survives a kernel queue that is full at two of three offers', a
   server.driver.close()
 })
 
+/** One of its sockets takes nothing and never becomes writable, like that of a device without a carrier. */
+class StuckPort extends UdpPort {
+  stuck = -1
+
+  override send(batch: TransmitBatch): boolean {
+    return batch.tuple?.socket !== this.stuck && super.send(batch)
+  }
+}
+
+test('a socket that takes nothing does not hold up what goes over another one', async () => {
+  const server = side(new UdpPort(), () => {}, true)
+  const port = new StuckPort()
+  const other = port.bind({ address: '127.0.0.2', port: 0 })
+  const connected = Promise.withResolvers<Connection>()
+  const client = side(
+    port,
+    (event) => {
+      if (event.kind === 'connection' && event.event.kind === 'connected') connected.resolve(event.connection)
+    },
+    false,
+  )
+  client.driver.watch(other.handle)
+  port.stuck = client.handle
+  dial(client, server.boundPort)
+  const second = dial({ ...client, handle: other.handle }, server.boundPort)
+  assert.equal(await connected.promise, second)
+  assert.ok(port.stats.trainsDropped > 0)
+  client.driver.close()
+  server.driver.close()
+})
+
 test('a driver closed by its own event handler stops quietly', async () => {
   const { promise, resolve } = Promise.withResolvers<void>()
   const server = side(new UdpPort(), () => {}, true)

@@ -7,6 +7,8 @@ import type { UdpPort } from './udp-port.ts'
 const RECEIVE_ROUNDS = 4
 /** Trains sent in one turn, for the same reason. */
 const TRAINS_PER_TURN = 128
+/** A train waits this long for its socket while there are other sockets: one that is stuck must not hold up their paths. */
+const BLOCKED_US_MAX = 50_000
 /** Longest delay that setTimeout keeps, about 24 days. */
 const TIMER_MAX_MS = 2_147_483_647
 
@@ -46,6 +48,7 @@ export class Driver {
   #isClosed = false
   /** The train in the port's hands was not taken by the kernel. */
   #isBlocked = false
+  #blockedAtUs: Micros = 0
 
   constructor(options: DriverOptions) {
     this.#options = options
@@ -127,6 +130,7 @@ export class Driver {
       let trains = TRAINS_PER_TURN
       let now = nowUs()
       if (endpoint.pollTimeout() <= now) endpoint.handleTimeout(now)
+      if (this.#giveUpAtUs() <= now) this.#giveUpTrain()
       do {
         this.#isDirty = false
         for (; !this.#isBlocked && trains > 0 && endpoint.pollTransmit(this.#port.train, now); trains--) {
@@ -139,7 +143,7 @@ export class Driver {
       } while (this.#isDirty && !this.#isBlocked && trains > 0)
       if (trains === 0) this.#flushNextTurn()
       if (!this.#isBlocked) this.#port.releaseTrain()
-      this.#arm(endpoint.pollTimeout(), now)
+      this.#arm(Math.min(endpoint.pollTimeout(), this.#giveUpAtUs()), now)
     } finally {
       this.#isFlushing = false
     }
@@ -148,6 +152,18 @@ export class Driver {
   #send(now: Micros): void {
     if (this.#options.tap !== undefined) this.#tapSent(now)
     this.#isBlocked = !this.#port.send(this.#port.train)
+    if (this.#isBlocked) this.#blockedAtUs = now
+  }
+
+  /** When a train that its socket does not take is given up; never, where there is nothing else to send over. */
+  #giveUpAtUs(): Micros {
+    return this.#isBlocked && this.#port.socketCount > 1 ? this.#blockedAtUs + BLOCKED_US_MAX : NEVER
+  }
+
+  /** One more offer, since a busy process may not have seen that the socket is writable; then it counts as lost. */
+  #giveUpTrain(): void {
+    if (!this.#port.send(this.#port.train)) this.#port.dropTrain()
+    this.#isBlocked = false
   }
 
   #flushNextTurn(): void {

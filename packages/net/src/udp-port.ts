@@ -286,6 +286,17 @@ export class UdpPort implements DatagramPort {
     return true
   }
 
+  /** Gives up the train that `send` did not take whole. */
+  dropTrain(): void {
+    this.#resumeAt = 0
+    this.#trainsDropped++
+  }
+
+  /** Sockets that are open. */
+  get socketCount(): number {
+    return this.#socketsOpen
+  }
+
   /** Takes all ICMP errors that wait at a socket; `onError` gets the errno of each. Hints, since anybody can send ICMP. */
   takeErrors(handle: number, onError: (errno: number) => void): void {
     const socket = this.#sockets[handle]
