@@ -102,3 +102,24 @@ test('a server whose client was moved by a forged source address goes back to th
   pair.run(down.isDone)
   assert.equal(pair.accepted?.isClosed, false)
 })
+
+// noq sends all its acknowledgments on the first path, the very one that we abandon: a lost PATH_ABANDON is never found lost.
+// spec: RFC 10069 §3.4
+test('a lost PATH_ABANDON reaches a peer that acknowledges on the abandoned path only', () => {
+  const multipath = { maxPaths: 3 }
+  const pair = new Pair({ client: multipath, server: multipath }).handshake()
+  pair.advance(100_000)
+  const id = pair.connection.openPath(clientTuple(41_000, '10.7.7.7'), {}, pair.nowUs)
+  pair.run(() => pair.accepted?.paths().some((path) => path.id === id && path.isValidated) === true)
+  const up = transfer(pair, 'client', 8_000_000)
+  pair.run(() => up.received() > 500_000)
+  let isAbandonLost = true
+  pair.filter = ({ from }) => from === 'client' && !isAbandonLost
+  pair.advance(1000)
+  pair.connection.closePath(0, pair.nowUs)
+  pair.advance(20_000)
+  isAbandonLost = false
+  pair.run(() => pair.accepted?.core.paths.get(0)?.isAbandoned !== false, 3_000_000)
+  pair.filter = () => true
+  pair.run(up.isDone)
+})

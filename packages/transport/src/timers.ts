@@ -82,6 +82,7 @@ export class ConnectionTimers {
     // A path that has fallen silent must not hold data back while another one works.
     path.recovery.isSpare = this.#core.paths.hasAlternative(path)
     if (path.recovery.isSpare) path.recovery.requeueAll(path.space)
+    this.#core.multipath.onProbeTimeout()
     path.ecn.onPtoExpired(path.recovery.ptoCount)
     if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
   }

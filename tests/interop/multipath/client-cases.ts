@@ -197,6 +197,23 @@ async function survivesACut({ client }: Scene): Promise<string> {
   return `4 MiB in ${Math.round(performance.now() - began)} ms with path 0 dead after the first, path ${id} alive`
 }
 
+/** noq's own data stays on the dead path until we abandon it: PATH_ABANDON for path 0 has to travel on the other one. */
+async function cutAndAbandoned({ client, facts }: Scene): Promise<string> {
+  const id = await client.openPath(second)
+  let isCut = false
+  await client.streams.echo(4 * MIB, (back) => {
+    if (isCut || back < MIB) return
+    isCut = true
+    client.cut(first)
+    client.connection.engine.closePath(0, nowUs())
+  })
+  assert.ok(isCut)
+  const { events, paths } = await untilNoq(facts, 'abandoned 0 RemoteAbandoned { error_code: 62 }')
+  const { streamFramesSent } = noqPath({ multipath: true, events, paths }, id)
+  assert.ok(streamFramesSent > 50, `noq sent ${streamFramesSent} STREAM frames on path ${id}`)
+  return `${streamFramesSent} STREAM frames of noq on path ${id} after path 0 was cut and abandoned`
+}
+
 async function twoFamilies({ client, facts }: Scene): Promise<string> {
   const id = await client.openPath('::1', '::1')
   await client.streams.echo(4 * MIB)
@@ -278,6 +295,12 @@ export const clientCases: readonly MultipathCase[] = [
     pair,
     proves: 'the socket of the first path is gone in the middle of a transfer',
     run: against(survivesACut),
+  },
+  {
+    name: 'cut-abandon',
+    pair,
+    proves: 'a dead path is abandoned over the one that lives, what the server had in flight on it comes again',
+    run: against(cutAndAbandoned),
   },
   {
     name: 'families',

@@ -38,6 +38,8 @@ export class Multipath {
   readonly #gone: Set<number> = new Set()
   /** PATH_ABANDON frames to send: path ID -> error code. */
   readonly #abandonPending: Map<number, number> = new Map()
+  /** Abandoned paths whose PATH_ABANDON the peer has not answered yet: path ID -> error code. */
+  readonly #unanswered: Map<number, number> = new Map()
   readonly #statusPending: Set<number> = new Set()
   #maxPathIdPending = false
   #blockedPending = false
@@ -128,6 +130,7 @@ export class Multipath {
     const core = this.#core
     path.isAbandoned = true
     this.#abandonPending.set(path.id, code)
+    this.#unanswered.set(path.id, code)
     path.recovery.loseAll(path.space)
     // RFC 10069 §3.4: "MUST treat all connection IDs received from the peer for the path ID … as immediately retired"
     path.cids.forgetPeer()
@@ -151,7 +154,16 @@ export class Multipath {
       return
     }
     if (!path.isAbandoned) this.#abandon(path, transportErrorCodes.NO_ERROR)
+    this.#unanswered.delete(id)
     path.deleteAtUs = nowUs + 3 * this.#core.paths.largestPtoUs()
+  }
+
+  /**
+   * A probe timeout expired on some path. A peer that acknowledges everything on the path we have abandoned is not heard,
+   * so a lost PATH_ABANDON would never be found lost: it goes into the probes until the peer answers.
+   */
+  onProbeTimeout(): void {
+    for (const [id, code] of this.#unanswered) this.#abandonPending.set(id, code)
   }
 
   /** RFC 10069 §3.4: abandoning a path ID that was never used "is not an error". */
