@@ -40,6 +40,14 @@ for (const fails of ['a', 'b'] as const) {
   }
 }
 
+test('acknowledgments lost with a dying link are repeated over the other: a slow survivor carries nothing twice', (context) => {
+  const [, , , lossy] = pairings
+  assert.ok(lossy !== undefined)
+  const { gapUs, allowedUs } = outage({ seed: 1, a: lossy.a, b: lossy.b, fails: 'a', how: 'silent' })
+  context.diagnostic(`gap ${(gapUs / 1_000).toFixed(0)} ms`)
+  assert.ok(gapUs < 2 * allowedUs, `gap of ${gapUs} us`)
+})
+
 test('a path opened the moment the handshake is confirmed works a round trip later, though it overtakes its connection IDs', () => {
   // The second link is faster: the first packet of its path comes before the frames that say how to answer it.
   const lab = twoLinks({ seed: 3, a: link(100, 40), b: link(100, 10) })

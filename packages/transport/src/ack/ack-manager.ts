@@ -28,6 +28,8 @@ export class AckManager {
   dueAtUs: Micros = NEVER
   /** An ACK may ride along with other frames even before it is due. */
   isUseful = false
+  /** Largest number told over another path, because this one has fallen silent. */
+  largestToldElsewhere = -1
   /** Packets at or below this number are never reported again and count as duplicates. */
   #floor = -1
   #elicitingSinceAck = 0

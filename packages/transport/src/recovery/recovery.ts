@@ -62,6 +62,8 @@ export class Recovery {
   readonly #reordering: Reordering = new Reordering()
   // State of one pass over losses; fields, not locals, so that helpers need no objects.
   #lostBytes = 0
+  /** When the last probe timeout expired. */
+  #ptoAtUs: Micros = 0
   #newestLostAtUs: Micros = 0
   #spanStartUs: Micros = NEVER
   #spanUs = 0
@@ -87,24 +89,26 @@ export class Recovery {
     return packetNumber
   }
 
-  /** Processes an ACK for `space`. Throws TransportError when it acknowledges what was never sent. */
-  onAck(space: PacketSpace, ack: AckView, ackDelayUs: Micros, nowUs: Micros): void {
+  /** Processes an ACK for `space`, which came over this path or another one. Throws TransportError when it acknowledges what was never sent. */
+  onAck(space: PacketSpace, ack: AckView, ackDelayUs: Micros, nowUs: Micros, isOverOwnPath = true): void {
     const sent = space.sent
     const largest = ack.largest[0] as number
     // RFC 9000 §13.1: "An endpoint SHOULD treat receipt of an acknowledgment for a packet it did not send as a connection error of type PROTOCOL_VIOLATION"
     if (largest >= sent.next) {
       throw new TransportError('PROTOCOL_VIOLATION', 0, `acknowledges packet ${largest}, which was never sent`)
     }
+    // An acknowledgment that came over another path (RFC 10069 §3.2) tells of the present only what was sent since the last probe timeout.
+    const isFresh = isOverOwnPath || (largest >= sent.first && sent.sentAtUs(largest) >= this.#ptoAtUs)
     if (largest > space.largestAcked) {
       space.largestAcked = largest
-      this.#sampleRtt(space, largest, ackDelayUs, nowUs)
+      if (isFresh) this.#sampleRtt(space, largest, ackDelayUs, nowUs)
     }
     const newlyAcked = this.#settleRanges(space, ack, nowUs)
     if (newlyAcked === 0) return
     this.#detectLost(space, nowUs)
     this.congestion.onAckFinished(this.inFlightBytes, this.rtt, nowUs)
     // RFC 9002 §6.2.1: PTO count resets on acknowledgment, unless the client is unsure that the server validated its address
-    if (this.#context.peerCompletedAddressValidation) this.ptoCount = 0
+    if (isFresh && this.#context.peerCompletedAddressValidation) this.ptoCount = 0
     this.#advance(space, nowUs)
     this.#reportMetrics(space, nowUs)
   }
@@ -356,6 +360,7 @@ export class Recovery {
     if (space === undefined || atUs > nowUs) return false
     // RFC 9002 §6.2: "A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged packets to be marked as lost."
     this.ptoCount++
+    this.#ptoAtUs = nowUs
     // RFC 9002 §6.2.4: "a sender MUST send at least one ack-eliciting packet in the packet number space as a probe"
     // RFC 9002 §6.2.4: one or two probes; two and one in turn, so that a network that drops periodically is not met in step
     space.probesPending =

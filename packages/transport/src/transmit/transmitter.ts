@@ -230,6 +230,7 @@ export class Transmitter {
     const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
     if (isAckWanted && writeAck(packet, space, core.multipath.isNegotiated, nowUs) && level === Level.OneRtt)
       core.keys.onAckSent()
+    if (isAckWanted && core.paths.paths.length > 1) this.#writeAcksOfSilentPaths(packet, path, nowUs)
     if (train.budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
     if (level === Level.Initial && this.#isShort) return
     if (path.id === 0) {
@@ -266,6 +267,17 @@ export class Transmitter {
     const { paths } = this.#core.paths
     for (const path of paths) {
       if (path.isAbandoned && path.space.ack.isUseful) writeAck(packet, path.space, true, nowUs)
+    }
+  }
+
+  /** The last acknowledgments on a path that died went with it: they are said once more where packets still arrive. */
+  #writeAcksOfSilentPaths(packet: PacketWriter, own: Path, nowUs: Micros): void {
+    const core = this.#core
+    for (const path of core.paths.paths) {
+      const { ack } = path.space
+      if (path === own || path.isAbandoned || ack.largest === ack.largestToldElsewhere) continue
+      if (nowUs - ack.largestAtUs <= path.ptoUs(core.maxAckDelayUs)) continue
+      if (writeAck(packet, path.space, true, nowUs)) ack.largestToldElsewhere = ack.largest
     }
   }
 
