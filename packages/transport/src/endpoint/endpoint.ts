@@ -356,7 +356,7 @@ export class Endpoint {
     connection.core.counters.bytesReceived += end - offset
     if (admission.hasInvalidToken) {
       connection.flow.onFirstPacket(bytes.slice(header.scidOffset, header.scidOffset + header.scidLength))
-      return connection.failWith('INVALID_TOKEN', 'the Retry token is not valid for this address', nowUs)
+      return connection.failWith('INVALID_TOKEN', 'the Retry token has expired or was made for another address', nowUs)
     }
     handleDatagram(connection, bytes, offset, end, tuple, ecn, 0, nowUs)
   }

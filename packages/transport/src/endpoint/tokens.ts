@@ -5,8 +5,8 @@ import type { Micros, PathTuple } from '../ports/datagrams.ts'
 
 const KIND_RETRY = 1
 const KIND_NEW = 2
-/** A Retry token serves the next flight only. */
-const RETRY_LIFETIME_US = 15_000_000
+/** A Retry token serves the next flight only; that flight may be repeated for as long as a handshake may last. */
+const RETRY_LIFETIME_US = 30_000_000
 /** NEW_TOKEN tokens serve later connections. */
 const NEW_LIFETIME_US = 24 * 3_600_000_000
 
