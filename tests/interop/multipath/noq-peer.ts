@@ -54,7 +54,7 @@ export async function installNoq(): Promise<string> {
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error)
     throw new Error(
-      `cargo ${args.join(' ')}: ${said.trim()}\nThis step needs Rust 1.88 or newer and crates.io; install it and run again.`,
+      `cargo ${args.join(' ')}: ${said.trim()}\nThis step needs Rust 1.88 or newer and the crates registry; install it and run again.`,
     )
   }
   const { stdout } = await run(binary, ['--version'])

@@ -104,7 +104,7 @@ async function writePage(outcomes: readonly Outcome[], noqVersion: string): Prom
   const lines = [
     '# Multipath interoperability',
     '',
-    'Written by a run of the command below; do not edit by hand. QuicEther and [noq](https://crates.io/crates/noq) run RFC 10069',
+    'Written by a run of the command below; do not edit by hand. QuicEther and noq (a Rust crate) run RFC 10069',
     'with each other over 127.0.0.1, 127.0.0.2, 127.0.0.3 and ::1, each in both roles. Every byte that comes back is compared.',
     '',
     '- Command: `npm run test:interop -- --multipath --write` (needs Rust 1.88 or newer; the first build takes about a minute)',
