@@ -63,10 +63,10 @@ async function bothPathsBothWays({ client, facts }: Scene): Promise<string> {
   assert.equal(id, 1)
   await client.streams.echo(4 * MIB)
   for (const path of [0, 1]) {
-    assert.ok(packets(client, path).sent > 100, `we sent on path ${path}: ${packets(client, path).sent} packets`)
+    assert.ok(packets(client, path).sent > 20, `we sent on path ${path}: ${packets(client, path).sent} packets`)
     const { streamFramesReceived, pathAcksReceived } = noqPath(await facts(), path)
-    assert.ok(streamFramesReceived > 50, `noq got ${streamFramesReceived} STREAM frames on path ${path}`)
-    assert.ok(pathAcksReceived > 5, `noq got ${pathAcksReceived} PATH_ACK frames on path ${path}`)
+    assert.ok(streamFramesReceived > 10, `noq got ${streamFramesReceived} STREAM frames on path ${path}`)
+    assert.ok(pathAcksReceived > 0, `noq got ${pathAcksReceived} PATH_ACK frames on path ${path}`)
   }
   await client.streams.ask('status 0 backup')
   await client.streams.echo(2 * MIB)
@@ -177,7 +177,7 @@ async function threePathsAndKeys({ client, facts }: Scene): Promise<string> {
   const seen = await facts()
   for (const path of [0, 1, 2]) {
     const { streamFramesReceived } = noqPath(seen, path)
-    assert.ok(streamFramesReceived > 50, `noq got ${streamFramesReceived} STREAM frames on path ${path}`)
+    assert.ok(streamFramesReceived > 10, `noq got ${streamFramesReceived} STREAM frames on path ${path}`)
   }
   return `${client.ownKeyUpdates} key updates of ours with three paths, ${client.connection.stats().keyUpdates} in all`
 }
@@ -218,7 +218,7 @@ async function twoFamilies({ client, facts }: Scene): Promise<string> {
   const id = await client.openPath('::1', '::1')
   await client.streams.echo(4 * MIB)
   const shares = [0, id].map((path) => packets(client, path).sent)
-  assert.ok(Math.min(...shares) > 100, `packets sent on the two paths: ${shares.join(', ')}`)
+  assert.ok(Math.min(...shares) > 20, `packets sent on the two paths: ${shares.join(', ')}`)
   assert.equal((await facts()).multipath, true)
   return `${shares.join(' and ')} packets on IPv4 and IPv6`
 }

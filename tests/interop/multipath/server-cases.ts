@@ -44,7 +44,7 @@ function assertBothUsed(
 ): void {
   for (const id of ids) {
     const count = noqPath(facts, id)[what]
-    assert.ok(count > 50, `${what} on path ${id}: ${count}`)
+    assert.ok(count > 10, `${what} on path ${id}: ${count}`)
   }
 }
 
@@ -65,7 +65,7 @@ export const serverCases: readonly MultipathCase[] = [
       assertBothUsed(shared, [0, 1], 'streamFramesReceived')
       const end = after(`echo:${2 * MIB}`)
       assertBothUsed(end, [0, 1], 'streamFramesSent')
-      for (const id of [0, 1]) assert.ok(noqPath(end, id).pathAcksReceived > 5, `PATH_ACKs for path ${id} reached noq`)
+      for (const id of [0, 1]) assert.ok(noqPath(end, id).pathAcksReceived > 0, `PATH_ACKs for path ${id} reached noq`)
       assert.ok(changes(events, 1).includes('validated'), `our events of path 1: ${changes(events, 1).join(', ')}`)
       assert.ok(changes(events, 0).includes('status'), `our events of path 0: ${changes(events, 0).join(', ')}`)
       return `noq received ${share(shared, 'bytesReceived')}; sent ${share(end, 'bytesSent')}`
