@@ -10,8 +10,3 @@ export class QuicError extends Error {
     this.code = code
   }
 }
-
-/** Our own invariant: fails tests, and closes the connection with INTERNAL_ERROR in production. */
-export function assert(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new Error(`invariant violated: ${message}`)
-}

@@ -7,6 +7,7 @@ import {
   encodeTransportParameters,
   retryPseudoPacket,
 } from '@quicether/wire'
+import { equalBytes } from './bytes.ts'
 import { type ConnectionCore, EMPTY } from './core.ts'
 import { DeferredTls } from './deferred-tls.ts'
 import { Handshake } from './handshake.ts'
@@ -304,10 +305,6 @@ export class HandshakeFlow {
     core.observer?.event('parameters_set', { owner: 'remote', ...describe(parameters) }, core.streams.nowUs)
     core.observer?.event('parameters_set', { owner: 'local', ...describe(core.localParameters) }, core.streams.nowUs)
   }
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }
 
 function effectiveIdleUs(ours: Micros, theirs: Micros): Micros {

@@ -1,5 +1,6 @@
 /** Our transport parameters, and the checks of the peer's against the handshake (RFC 9000 §7.3, RFC 9368 §4). */
 import { TransportError, type TransportParameters, Version, defaultTransportParameters } from '@quicether/wire'
+import { equalBytes } from './bytes.ts'
 import type { TransportConfig } from './config.ts'
 import type { Role } from './core.ts'
 
@@ -48,7 +49,7 @@ export function localParameters(config: TransportConfig): TransportParameters {
 
 function equal(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   if (a === undefined || b === undefined) return a === b
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
+  return equalBytes(a, b)
 }
 
 function bad(reason: string): never {

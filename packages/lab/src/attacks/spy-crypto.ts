@@ -1,6 +1,6 @@
 /** A crypto port that remembers the keys of the newest connection, so that an attacker can go on in its name. */
 import { DESCRIPTOR_WORDS, type KeyPair, Level, NO_KEY, OpenIn, Seal } from '@quicether/transport'
-import type { FakeCrypto } from '@quicether/transport/testing'
+import { type FakeCrypto, forwardingCrypto } from '@quicether/transport/testing'
 
 const TWO_32 = 2 ** 32
 
@@ -21,6 +21,7 @@ export interface SpyCrypto extends FakeCrypto {
 export function spyOn(inner: FakeCrypto): SpyCrypto {
   const captured: Captured = { keys: { rx: NO_KEY, tx: NO_KEY }, packetNumber: 0, space: 0 }
   return {
+    ...forwardingCrypto(inner),
     captured,
     installKeys(level, rxSecret, txSecret): KeyPair {
       const keys = inner.installKeys(level, rxSecret, txSecret)
@@ -48,21 +49,5 @@ export function spyOn(inner: FakeCrypto): SpyCrypto {
       }
       inner.open(bytes, descriptors, count)
     },
-    initialKeys: (version, cid, side) => inner.initialKeys(version, cid, side),
-    keyLimits: (key) => inner.keyLimits(key),
-    rotate: (keys) => inner.rotate(keys),
-    dropPrevious: (rx) => inner.dropPrevious(rx),
-    closeKey: (key) => inner.closeKey(key),
-    createSpace: () => inner.createSpace(),
-    closeSpace: (space) => inner.closeSpace(space),
-    retryIntegrityTag: (version, packet) => inner.retryIntegrityTag(version, packet),
-    sealToken: (plain, associated, nonce) => inner.sealToken(plain, associated, nonce),
-    openToken: (token, associated) => inner.openToken(token, associated),
-    statelessResetToken: (cid) => inner.statelessResetToken(cid),
-    openKeys: () => inner.openKeys(),
-    openSpaces: () => inner.openSpaces(),
-    packetsSealed: () => inner.packetsSealed(),
-    packetsOpened: () => inner.packetsOpened(),
-    packetsRefused: () => inner.packetsRefused(),
   }
 }

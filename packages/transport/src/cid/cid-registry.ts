@@ -1,5 +1,6 @@
 /** Connection IDs of one path ID: those we issued (routing to us) and those the peer issued (routing to it). */
 import { TransportError } from '@quicether/wire'
+import { equalBytes } from '../bytes.ts'
 import { RangeSet } from '../ranges.ts'
 
 /** A connection ID of the peer. */
@@ -185,11 +186,11 @@ export class CidRegistry {
   // RFC 9000 §19.15: the same sequence with another CID, or the same CID under another sequence, is PROTOCOL_VIOLATION
   #checkReuse(sequence: number, cid: Uint8Array, resetToken: Uint8Array): void {
     const check = (peer: PeerCid): void => {
-      const isSameCid = equal(peer.cid, cid)
+      const isSameCid = equalBytes(peer.cid, cid)
       if ((peer.sequence === sequence) !== isSameCid) {
         throw new TransportError('PROTOCOL_VIOLATION', 0x18, `connection ID ${sequence} contradicts an earlier one`)
       }
-      if (isSameCid && peer.resetToken !== undefined && !equal(peer.resetToken, resetToken)) {
+      if (isSameCid && peer.resetToken !== undefined && !equalBytes(peer.resetToken, resetToken)) {
         throw new TransportError('PROTOCOL_VIOLATION', 0x18, `connection ID ${sequence} with another reset token`)
       }
     }
@@ -285,10 +286,4 @@ export class CidRegistry {
       if (peer?.resetToken) this.#host.forgetResetToken(peer.resetToken)
     }
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
 }

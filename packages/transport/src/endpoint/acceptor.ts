@@ -1,5 +1,6 @@
 /** A server's door: decides what a first Initial of an unknown client gets: a connection, a Retry, or nothing. */
 import { CID_LENGTH_MAX, type HeaderView } from '@quicether/wire'
+import { equalBytes } from '../bytes.ts'
 import { LOCAL_CID_LENGTH } from '../cid/cid-table.ts'
 import type { RandomSource } from '../ports/crypto.ts'
 import type { Micros, PathTuple } from '../ports/datagrams.ts'
@@ -71,7 +72,7 @@ export class Acceptor {
     const verdict =
       token.length === 0 ? ({ kind: 'none' } as const) : this.#tokens.check(token, tuple, header.version, nowUs)
     if (verdict.kind === 'retry') {
-      if (!equal(verdict.retryScid, dcid))
+      if (!equalBytes(verdict.retryScid, dcid))
         return { originalDcid: dcid, retrySourceCid: undefined, isAddressValidated: false, hasInvalidToken: true }
       return {
         originalDcid: verdict.originalDcid,
@@ -105,8 +106,4 @@ export class Acceptor {
     const token = this.#tokens.retry(tuple, dcid, retryScid, nowUs)
     this.#answers.retry(header.version, clientScid, dcid, retryScid, token, tuple)
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }

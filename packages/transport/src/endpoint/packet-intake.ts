@@ -142,7 +142,7 @@ function openAndDeliver(
   // RFC 9001 §5.5: "received packets … that cannot be unprotected successfully MUST be discarded"; duplicates are dropped after opening
   const length = openOne(connection, bytes, at, view, key, space.handle)
   if (length < 0) return onFailure(connection, nowUs)
-  deliver(connection, bytes, at, level, length, tuple, ecn, localSequence, nowUs)
+  deliver(connection, bytes, level, length, tuple, ecn, localSequence, nowUs)
 }
 
 function onFailure(connection: Connection, nowUs: Micros): void {
@@ -155,10 +155,9 @@ function onFailure(connection: Connection, nowUs: Micros): void {
 }
 
 /** Hands the packet opened last to the receiver. */
-export function deliver(
+function deliver(
   connection: Connection,
   bytes: Uint8Array,
-  at: number,
   level: Level,
   payloadLength: number,
   tuple: PathTuple,
@@ -182,7 +181,6 @@ export function deliver(
   view.packetLength = packetLength
   if (!flow.hasPeer) flow.hasPeer = true
   if (!keysBefore || early.has(connection)) replayEarly(connection, nowUs)
-  void at
 }
 
 /** The peer's first packet tells its CID; later long headers must repeat it (RFC 9000 §7.2). */
@@ -226,7 +224,7 @@ function tryOtherVersion(
   bytes.set(copy, at)
   descriptor[OpenOut.PayloadOffset] = (descriptor[OpenOut.PayloadOffset] as number) + at
   flow.adoptVersion(version, keys)
-  deliver(connection, bytes, at, Level.Initial, length, tuple, ecn, localSequence, nowUs)
+  deliver(connection, bytes, Level.Initial, length, tuple, ecn, localSequence, nowUs)
   return true
 }
 

@@ -43,8 +43,6 @@ export class Path {
   largestNonProbing = -1
   /** Marked packets the current ACK frame newly acknowledged. */
   newlyAckedEct0 = 0
-  /** Newest sending time among packets the current ACK newly acknowledged. */
-  newlyAckedSentAtUs: Micros = 0
   /** What we told the peer about using it, and what it told us; undefined = nothing (RFC 10069 §3.3). */
   status: 'available' | 'backup' = 'available'
   statusSequence = 0

@@ -33,10 +33,6 @@ export class SendBuffer {
     this.end += data.length
   }
 
-  hasLost(): boolean {
-    return this.lost.count > 0
-  }
-
   /** Copies `[offset, offset + length)` to `target` at `at`. The range is written and not released. */
   copyTo(target: Uint8Array, at: number, offset: number, length: number): void {
     let index = this.#find(offset)

@@ -22,7 +22,8 @@ import {
   packetNumberMask,
 } from './fake-aead.ts'
 import { createSeededRandom } from './random.ts'
-import { equalBytes, ToyHash, toyDigest } from './toy-hash.ts'
+import { equalBytes } from '../bytes.ts'
+import { ToyHash, toyDigest } from './toy-hash.ts'
 
 const TWO_32 = 4_294_967_296
 const TOKEN_NONCE_BYTES = 12

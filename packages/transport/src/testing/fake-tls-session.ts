@@ -2,7 +2,8 @@
 import { Level, type TlsFailure, type TlsSession, type TlsStep } from '../ports/crypto.ts'
 import type { FakeCrypto } from './fake-crypto.ts'
 import { Alert, frameMessage, MESSAGE_BYTES_MAX, MessageType, TlsAlert, textBytes } from './fake-tls-messages.ts'
-import { equalBytes, ToyHash, toyDigest } from './toy-hash.ts'
+import { equalBytes } from '../bytes.ts'
+import { ToyHash, toyDigest } from './toy-hash.ts'
 
 /** A step whose keys are derived when it is taken, so that `setVersion` still counts. */
 type PendingStep =

@@ -32,7 +32,8 @@ import {
 } from './fake-tls-messages.ts'
 import { type FakeSecrets, FakeTlsSession } from './fake-tls-session.ts'
 import { createSeededRandom, type SeededRandom } from './random.ts'
-import { equalBytes, toyDigest } from './toy-hash.ts'
+import { equalBytes } from '../bytes.ts'
+import { toyDigest } from './toy-hash.ts'
 
 export interface FakeTlsOptions {
   /** Where keys are installed and tickets sealed: the same instance that the endpoint gets. */

@@ -10,6 +10,7 @@ import {
 } from '@quicether/wire'
 import { DESCRIPTOR_WORDS, type KeyPair, Level, Seal } from '../ports/crypto.ts'
 import { type FakeCrypto, createFakeCrypto } from './fake-crypto.ts'
+import { forwardingCrypto } from './forwarding-crypto.ts'
 import { Pair, type PairOptions, clientTuple, serverTuple } from './pair.ts'
 
 const TAG_BYTES = 16
@@ -67,6 +68,7 @@ export class Forger {
 
   constructor(inner: FakeCrypto) {
     this.crypto = {
+      ...forwardingCrypto(inner),
       installKeys: (level, rx, tx) => {
         this.#keys[level] = this.#twin.installKeys(level, rx, tx)
         return this.#learn(level, inner.installKeys(level, rx, tx))
@@ -79,22 +81,6 @@ export class Forger {
         for (let i = 0; i < count; i++) this.#watch(bytes, words, i * DESCRIPTOR_WORDS)
         inner.seal(bytes, words, count)
       },
-      open: (bytes, words, count) => inner.open(bytes, words, count),
-      keyLimits: (key) => inner.keyLimits(key),
-      rotate: (keys) => inner.rotate(keys),
-      dropPrevious: (rx) => inner.dropPrevious(rx),
-      closeKey: (key) => inner.closeKey(key),
-      createSpace: () => inner.createSpace(),
-      closeSpace: (space) => inner.closeSpace(space),
-      retryIntegrityTag: (version, packet) => inner.retryIntegrityTag(version, packet),
-      sealToken: (plain, associated, nonce) => inner.sealToken(plain, associated, nonce),
-      openToken: (token, associated) => inner.openToken(token, associated),
-      statelessResetToken: (cid) => inner.statelessResetToken(cid),
-      openKeys: () => inner.openKeys(),
-      openSpaces: () => inner.openSpaces(),
-      packetsSealed: () => inner.packetsSealed(),
-      packetsOpened: () => inner.packetsOpened(),
-      packetsRefused: () => inner.packetsRefused(),
     }
   }
 

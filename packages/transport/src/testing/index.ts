@@ -14,3 +14,4 @@ export {
   serverTuple,
   transfer,
 } from './pair.ts'
+export { forwardingCrypto } from './forwarding-crypto.ts'

@@ -56,12 +56,6 @@ export function toyDigest(label: string, ...parts: readonly Uint8Array[]): Uint8
   return hash.digest()
 }
 
-export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
-}
-
 function rotate(word: number, bits: number): number {
   return (word << bits) | (word >>> (32 - bits))
 }
