@@ -5,7 +5,6 @@ import type { TransportConfig } from './config.ts'
 import { ConnectionCore, LifeState, type Role } from './core.ts'
 import { QuicError } from './errors.ts'
 import type {
-  CloseReason,
   ConnectionEvent,
   ErrorCode,
   ReadStatus,
@@ -14,8 +13,8 @@ import type {
   StreamStats,
   StreamTransport,
 } from './events.ts'
-import { CryptoError } from './handshake.ts'
 import { HandshakeFlow } from './handshake-flow.ts'
+import { Lifecycle } from './lifecycle.ts'
 import type { ConnectionObserver } from './observe.ts'
 import { Multipath, type PathStatus } from './path/multipath.ts'
 import { Path } from './path/path.ts'
@@ -65,10 +64,8 @@ export class Connection implements StreamTransport {
   readonly #host: ConnectionHost
   readonly #receipts: Receipts
   #nowUs: Micros
-  #closeAtUs: Micros = NEVER
   readonly #timers: ConnectionTimers
-  #closePending = false
-  #packetsWhileClosing = 0
+  readonly #life: Lifecycle
   /** Bookkeeping of the endpoint: position in its deadline heap, membership in its queues. */
   heapIndex = -1
   deadlineUs: Micros = NEVER
@@ -89,6 +86,11 @@ export class Connection implements StreamTransport {
     core.lastActivityUs = nowUs
     this.#nowUs = nowUs
     this.#host = init.host(this)
+    this.#life = new Lifecycle(
+      core,
+      () => this.release(),
+      () => this.#wake(),
+    )
     this.#receipts = new Receipts(core)
     core.spaces[Level.Initial] = new PacketSpace(Level.Initial, 0, crypto.createSpace())
     core.spaces[Level.Handshake] = new PacketSpace(Level.Handshake, 0, crypto.createSpace())
@@ -121,7 +123,7 @@ export class Connection implements StreamTransport {
     core.paths.paths.push(path)
     this.receiver = new Receiver(core, {
       fail: (error, at) => this.fail(error, at),
-      onPeerClosed: (reason, at) => this.#onPeerClosed(reason, at),
+      onPeerClosed: (reason, at) => this.#life.onPeerClosed(reason, at),
       onHandshakeDone: (at) => this.#confirm(at),
       onHandshakePacket: (at) => this.#onHandshakePacket(at),
       onNewToken: (token) => this.#host.onNewToken(this, token),
@@ -231,7 +233,7 @@ export class Connection implements StreamTransport {
 
   /** Closes with an application error code; the last time known to the engine is used for timers. */
   close(code: ErrorCode, reason: string): void {
-    this.#startClosing({ kind: 'application', by: 'local', code, reason }, this.#nowUs)
+    this.#life.startClosing({ kind: 'application', by: 'local', code, reason }, this.#nowUs)
     this.#wake()
   }
 
@@ -417,10 +419,8 @@ export class Connection implements StreamTransport {
     this.core.streams.nowUs = nowUs
   }
 
-  /** A packet arrived while closing: answer now and then (RFC 9000 §10.2.1). */
   onPacketWhileClosing(): void {
-    this.#packetsWhileClosing++
-    if ((this.#packetsWhileClosing & (this.#packetsWhileClosing - 1)) === 0) this.#closePending = true
+    this.#life.onPacketWhileClosing()
   }
 
   /** Called after each successfully opened 1-RTT packet with the key generation that opened it. */
@@ -446,11 +446,7 @@ export class Connection implements StreamTransport {
   pollTransmit(out: TransmitBatch, nowUs: Micros): boolean {
     const { core } = this
     this.setNow(nowUs)
-    if (core.state >= LifeState.Closing) {
-      if (!this.#closePending || core.state !== LifeState.Closing) return false
-      this.#closePending = false
-      return this.#transmitter.pollClose(out, nowUs)
-    }
+    if (core.state >= LifeState.Closing) return this.#life.takeClose() && this.#transmitter.pollClose(out, nowUs)
     try {
       const handshake = core.spaces[Level.Handshake]
       const before = handshake?.sent.next ?? 0
@@ -467,23 +463,18 @@ export class Connection implements StreamTransport {
 
   /** Earliest moment at which `handleTimeout` or `pollTransmit` has something to do. */
   nextTimeoutUs(nowUs: Micros): Micros {
-    const { core } = this
-    if (core.state >= LifeState.Closing) return core.state === LifeState.Drained ? NEVER : this.#closeAtUs
-    return this.#timers.nextUs(nowUs)
+    return this.isClosed ? this.#life.nextTimeoutUs : this.#timers.nextUs(nowUs)
   }
 
   /** Lets everything that is due happen. */
   handleTimeout(nowUs: Micros): void {
     this.setNow(nowUs)
-    if (this.core.state >= LifeState.Closing) {
-      if (nowUs >= this.#closeAtUs) this.#drained()
-      return
-    }
+    if (this.isClosed) return this.#life.onTimeout(nowUs)
     const { idleTimeoutUs, config } = this.core
-    if (this.#timers.isIdle(nowUs)) return this.#endSilently({ kind: 'idle', afterUs: idleTimeoutUs }, nowUs)
+    if (this.#timers.isIdle(nowUs)) return this.#life.endSilently({ kind: 'idle', afterUs: idleTimeoutUs }, nowUs)
     // The peer is told: it may be waiting for nothing but this.
     if (nowUs >= this.#timers.handshakeDeadlineUs)
-      return this.#startClosing({ kind: 'idle', afterUs: config.handshakeTimeoutUs }, nowUs)
+      return this.#life.startClosing({ kind: 'idle', afterUs: config.handshakeTimeoutUs }, nowUs)
     try {
       this.#timers.onTimeout(nowUs)
     } catch (error) {
@@ -494,25 +485,8 @@ export class Connection implements StreamTransport {
   // ---- end of life
 
   /** Closes because of what a packet or a timer brought about. Our own bugs close with INTERNAL_ERROR. */
-  // RFC 9000 §11: a stateless reset is never used for a connection we know: errors are signalled
-  // RFC 9000 §11.1: "Errors that result in the connection being unusable … MUST be signaled using a CONNECTION_CLOSE frame"
   fail(error: unknown, nowUs: Micros): void {
-    if (this.core.state >= LifeState.Closing) return
-    if (error instanceof TransportError) {
-      const { code, codeName: name, frameType, message: reason } = error
-      return this.#startClosing({ kind: 'transport', by: 'local', code, name, frameType, reason }, nowUs)
-    }
-    if (error instanceof CryptoError) {
-      const { code, message: reason } = error
-      return this.#startClosing(
-        { kind: 'transport', by: 'local', code, name: `CRYPTO_ERROR(${code - 0x100})`, reason },
-        nowUs,
-      )
-    }
-    const reason = error instanceof Error ? error.message : String(error)
-    const code = transportErrorCodes.INTERNAL_ERROR
-    this.core.observer?.event('internal_error', { reason, stack: error instanceof Error ? error.stack : '' }, nowUs)
-    this.#startClosing({ kind: 'transport', by: 'local', code, name: 'INTERNAL_ERROR', reason }, nowUs)
+    this.#life.fail(error, nowUs)
   }
 
   /** Closes with a transport error of ours. */
@@ -520,62 +494,16 @@ export class Connection implements StreamTransport {
     this.fail(new TransportError(name, 0, reason), nowUs)
   }
 
-  #startClosing(reason: CloseReason, nowUs: Micros): void {
-    const { core } = this
-    if (core.state >= LifeState.Closing) return
-    core.state = LifeState.Closing
-    core.closeReason = reason
-    this.#closePending = true
-    // RFC 9000 §10.2: "These states SHOULD persist for at least three times the current PTO interval"
-    this.#closeAtUs = nowUs + 3 * core.paths.largestPtoUs()
-    this.#announceEnd(reason, nowUs)
-  }
-
-  // RFC 9000 §10.2.2: "The draining state is entered once an endpoint receives a CONNECTION_CLOSE frame … it MUST NOT send any packets"
-  #onPeerClosed(reason: CloseReason, nowUs: Micros): void {
-    const { core } = this
-    if (core.state >= LifeState.Draining) return
-    const wasClosing = core.state === LifeState.Closing
-    core.state = LifeState.Draining
-    this.#closePending = false
-    if (wasClosing) return
-    core.closeReason = reason
-    this.#closeAtUs = nowUs + 3 * core.paths.largestPtoUs()
-    this.#announceEnd(reason, nowUs)
-  }
-
-  /** Stateless reset, idle timeout, failed version negotiation: nothing more is sent. */
-  #endSilently(reason: CloseReason, nowUs: Micros): void {
-    if (this.core.state >= LifeState.Closing) return
-    this.core.closeReason = reason
-    this.#announceEnd(reason, nowUs)
-    this.#drained()
-  }
-
   onStatelessReset(nowUs: Micros): void {
     // RFC 9000 §10.3.1: "the endpoint MUST enter the draining period and not send any further packets on this connection"
-    this.#onPeerClosed({ kind: 'reset' }, nowUs)
+    this.#life.onPeerClosed({ kind: 'reset' }, nowUs)
   }
 
   onVersionFailure(offered: readonly number[], nowUs: Micros): void {
-    this.#endSilently({ kind: 'version', offered }, nowUs)
+    this.#life.endSilently({ kind: 'version', offered }, nowUs)
   }
 
-  #announceEnd(reason: CloseReason, nowUs: Micros): void {
-    this.core.events.push({ kind: 'closed', reason })
-    this.core.observer?.event('connection_closed', { ...reason }, nowUs)
-    this.#wake()
-  }
-
-  /** Releases keys, CIDs and TLS. After this the endpoint forgets the connection. */
-  #drained(): void {
-    const { core } = this
-    if (core.state === LifeState.Drained) return
-    core.state = LifeState.Drained
-    this.release()
-    this.#wake()
-  }
-
+  /** Gives back keys, CIDs and TLS. After this the endpoint forgets the connection. */
   release(): void {
     const { core } = this
     for (const registry of core.multipath.registries.values()) registry.close()
