@@ -1,6 +1,7 @@
 /** Settings of an endpoint's connections, their defaults and their bounds. */
 import { Version } from '@quicether/wire'
 import { type CongestionAlgorithm, congestionAlgorithms } from './congestion/algorithms.ts'
+import { INITIAL_WINDOW_PACKETS } from './congestion/controller.ts'
 import { QuicError } from './errors.ts'
 import type { Micros } from './ports/datagrams.ts'
 import type { PacketSchedulerFactory } from './schedule/packet-scheduler.ts'
@@ -32,6 +33,8 @@ export interface TransportConfig {
   /** DATAGRAMs queued in each direction. */
   readonly datagramQueueMax: number
   readonly congestion: CongestionAlgorithm
+  /** Datagrams of the congestion window that a path begins with. More than 10 goes beyond RFC 9002 §7.2. */
+  readonly initialWindowPackets: number
   readonly isPaced: boolean
   /** Mark packets ECT(0) and react to CE. */
   readonly isEcnEnabled: boolean
@@ -84,6 +87,7 @@ export const transportDefaults: TransportConfig = {
   datagramFrameBytesMax: 65_535,
   datagramQueueMax: 256,
   congestion: 'cubic',
+  initialWindowPackets: INITIAL_WINDOW_PACKETS,
   isPaced: true,
   isEcnEnabled: true,
   mtuBytesMax: 1452,
@@ -115,6 +119,7 @@ const bounds: Readonly<Partial<Record<keyof TransportConfig, readonly [number, n
   connectionSendBufferBytes: [1 * KiB, 1024 * MiB],
   datagramFrameBytesMax: [0, 65_535],
   datagramQueueMax: [0, 65_536],
+  initialWindowPackets: [2, 1_000],
   mtuBytesMax: [1200, 65_507],
   maxAckDelayUs: [0, 16_000_000],
   activeCidLimit: [2, 64],

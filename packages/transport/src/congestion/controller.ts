@@ -47,9 +47,12 @@ export interface CongestionController {
   reset(mtuBytes: number): void
 }
 
-/** RFC 9002 §7.2: ten datagrams, at most 14,720 bytes unless two datagrams are more. */
-export function initialWindowBytes(mtuBytes: number): number {
-  return Math.min(10 * mtuBytes, Math.max(14_720, 2 * mtuBytes))
+/** Datagrams of the initial window that RFC 9002 recommends. */
+export const INITIAL_WINDOW_PACKETS = 10
+
+/** RFC 9002 §7.2: ten datagrams, at most 14,720 bytes unless two datagrams are more; `packets` scales both bounds. */
+export function initialWindowBytes(mtuBytes: number, packets = INITIAL_WINDOW_PACKETS): number {
+  return Math.min(packets * mtuBytes, Math.max(packets * 1_472, 2 * mtuBytes))
 }
 
 /** RFC 9002 §7.2: "The RECOMMENDED value is 2 * max_datagram_size" */

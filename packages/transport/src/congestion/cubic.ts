@@ -12,8 +12,8 @@ export const CUBIC_C = 0.4
 export const CUBIC_ALPHA = (3 * (1 - CUBIC_BETA)) / (1 + CUBIC_BETA)
 
 /** A CUBIC controller with HyStart++ in its initial slow start. `mtuBytes`: maximum datagram size of the path. */
-export function createCubic(mtuBytes: number): CongestionController {
-  return new WindowController(new CubicLaw(), mtuBytes)
+export function createCubic(mtuBytes: number, initialPackets?: number): CongestionController {
+  return new WindowController(new CubicLaw(), mtuBytes, initialPackets)
 }
 
 /** Windows are bytes with fractions, K is seconds; times are microseconds with -1 for "not begun". */

@@ -6,8 +6,8 @@ import { type AvoidanceLaw, WindowController } from './window-controller.ts'
 const LOSS_REDUCTION_FACTOR = 0.5
 
 /** A NewReno controller with HyStart++ in its initial slow start. `mtuBytes`: maximum datagram size of the path. */
-export function createNewReno(mtuBytes: number): CongestionController {
-  return new WindowController(new NewRenoLaw(), mtuBytes)
+export function createNewReno(mtuBytes: number, initialPackets?: number): CongestionController {
+  return new WindowController(new NewRenoLaw(), mtuBytes, initialPackets)
 }
 
 class NewRenoLaw implements AvoidanceLaw {

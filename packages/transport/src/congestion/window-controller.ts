@@ -38,6 +38,7 @@ export interface AvoidanceLaw {
 export class WindowController implements CongestionController {
   readonly name: string
   readonly #law: AvoidanceLaw
+  readonly #initialPackets: number | undefined
   readonly #hystart: HyStart
   readonly #utilisation: Utilisation
   #mtuBytes: number
@@ -56,14 +57,18 @@ export class WindowController implements CongestionController {
   #undoThresholdBytes: number
   #undoRecoveryBeganUs: Micros
 
-  /** `mtuBytes`: the path's current maximum datagram size. The law must not be shared between controllers. */
-  constructor(law: AvoidanceLaw, mtuBytes: number) {
+  /**
+   * `mtuBytes`: the path's current maximum datagram size. The law must not be shared between controllers.
+   * `initialPackets`: datagrams of the first window.
+   */
+  constructor(law: AvoidanceLaw, mtuBytes: number, initialPackets?: number) {
     this.name = law.name
     this.#law = law
+    this.#initialPackets = initialPackets
     this.#hystart = new HyStart()
     this.#utilisation = new Utilisation()
     this.#mtuBytes = mtuBytes
-    this.#windowBytes = initialWindowBytes(mtuBytes)
+    this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     this.#thresholdBytes = Infinity
     this.#recoveryBeganUs = -1
     this.#isRecovering = false
@@ -183,7 +188,7 @@ export class WindowController implements CongestionController {
     this.#mtuBytes = mtuBytes
     // RFC 9002 §7.2: "If the maximum datagram size changes during the connection, the initial congestion window SHOULD be recalculated"
     const isFresh = !this.#hasAcks && this.#thresholdBytes === Infinity
-    if (isFresh) this.#windowBytes = initialWindowBytes(mtuBytes)
+    if (isFresh) this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     else this.#windowBytes = Math.max(this.#windowBytes, minimumWindowBytes(mtuBytes))
     this.#thresholdBytes = Math.max(this.#thresholdBytes, minimumWindowBytes(mtuBytes))
   }
@@ -199,7 +204,7 @@ export class WindowController implements CongestionController {
     this.#hystart.reset()
     this.#utilisation.reset()
     this.#mtuBytes = mtuBytes
-    this.#windowBytes = initialWindowBytes(mtuBytes)
+    this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     this.#thresholdBytes = Infinity
     this.#recoveryBeganUs = -1
     this.#isRecovering = false

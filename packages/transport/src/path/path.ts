@@ -69,7 +69,8 @@ export class Path {
     this.cids = cids
     this.lane = new PathLane(id)
     const rtt = new RttEstimator()
-    this.recovery = new Recovery(rtt, createCongestionController(config.congestion, BASE_MTU_BYTES), context, sink)
+    const congestion = createCongestionController(config.congestion, BASE_MTU_BYTES, config.initialWindowPackets)
+    this.recovery = new Recovery(rtt, congestion, context, sink)
     this.mtu = new MtuProber(config.mtuBytesMax)
     this.pacer = new Pacer(BASE_MTU_BYTES)
     this.ecn = new EcnValidator(config.isEcnEnabled)

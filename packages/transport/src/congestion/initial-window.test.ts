@@ -1,0 +1,25 @@
+/** The first congestion window: ten datagrams, or as many as the application asks for. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { resolveConfig } from '../config.ts'
+import { congestionAlgorithms, createCongestionController } from './algorithms.ts'
+
+const MTU = 1_200
+
+for (const algorithm of congestionAlgorithms) {
+  // spec: RFC 9002 §7.2
+  test(`${algorithm} begins with ten datagrams, or with as many as the application asks for`, () => {
+    assert.equal(createCongestionController(algorithm, MTU).windowBytes, 10 * MTU)
+    for (const packets of [2, 32, 1_000]) {
+      const controller = createCongestionController(algorithm, MTU, packets)
+      assert.equal(controller.windowBytes, packets * MTU)
+      controller.reset(MTU)
+      assert.equal(controller.windowBytes, packets * MTU, 'a path that leads elsewhere begins anew')
+    }
+  })
+}
+
+test('an initial window outside its bounds is named', () => {
+  assert.throws(() => resolveConfig({ initialWindowPackets: 1 }), /initialWindowPackets is 1; allowed: 2 to 1000/u)
+  assert.equal(resolveConfig({ initialWindowPackets: 32 }).initialWindowPackets, 32)
+})
