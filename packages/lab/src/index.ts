@@ -7,7 +7,15 @@ export { EndpointDriver } from './driver.ts'
 export { type FaultSchedule, FaultSwarm, type FaultTargets } from './faults.ts'
 export { type Task, TaskHeap } from './heap.ts'
 export { type DownMode, Host, type InterfaceOptions, NetworkInterface, type SendOutcome } from './host.ts'
-export { Link, type LinkOptions, Pipe, pipeDefaults, type PipeOptions, type PipeStats } from './link.ts'
+export {
+  type JitterMode,
+  Link,
+  type LinkOptions,
+  Pipe,
+  pipeDefaults,
+  type PipeOptions,
+  type PipeStats,
+} from './link.ts'
 export { Nat, type NatKind, type NatOptions } from './nat.ts'
 export { fakePartyCrypto, Party, type PartyCrypto, type PartyCryptoFactory, type PartyOptions } from './parties.ts'
 export { Pattern } from './pattern.ts'

@@ -4,14 +4,25 @@ import type { SeededRandom } from '@quicether/transport/testing'
 import { type Datagram, type DatagramPool, headerBytes } from './datagram.ts'
 import type { Task, TaskHeap } from './heap.ts'
 
+/**
+ * How the delay of a datagram is drawn.
+ * - `uniform`: `jitterUs` at most is added; the order is kept, late datagrams hold up the later ones.
+ * - `normal`: normally distributed around `delayUs` with a deviation of `jitterUs`, never below 0; the order is kept and
+ *   datagrams leave no faster than the rate, as with netem when it has a rate.
+ * - `overtaking`: the same distribution for each datagram by itself, so that later ones overtake, as with netem without a rate.
+ */
+export type JitterMode = 'uniform' | 'normal' | 'overtaking'
+
 /** One direction of a link. All probabilities are per datagram. */
 export interface PipeOptions {
   /** Bits per second on the wire, IP and UDP headers included. Default: unlimited. */
   readonly rateBitsPerSecond?: number
   /** Propagation delay. Default 0. */
   readonly delayUs?: Micros
-  /** Extra delay, uniform in [0, jitterUs]; keeps the order. Default 0. */
+  /** How much the delay varies, see `jitterMode`. Default 0. */
   readonly jitterUs?: Micros
+  /** What `jitterUs` means. Default 'uniform'. */
+  readonly jitterMode?: JitterMode
   readonly lossRatio?: number
   /** Gilbert-Elliott bursts: chance to enter and to leave the bad state per datagram, and the loss inside it. */
   readonly burst?: { readonly enterRatio: number; readonly leaveRatio: number; readonly lossRatio: number }
@@ -64,6 +75,7 @@ export const pipeDefaults = {
   rateBitsPerSecond: Infinity,
   delayUs: 0,
   jitterUs: 0,
+  jitterMode: 'uniform',
   lossRatio: 0,
   burst: { enterRatio: 0, leaveRatio: 1, lossRatio: 0 },
   reorderRatio: 0,
@@ -146,7 +158,7 @@ export class Pipe {
   #isBad = false
   /** When the transmitter will have sent all that is queued; fractional. */
   #busyUntilUs = 0
-  /** Arrival of the last datagram that kept its place. */
+  /** Arrival of the last datagram that kept its place; fractional in mode `normal`. */
   #lastArrivalUs = 0
 
   constructor(name: string, options: PipeOptions, context: PipeContext) {
@@ -185,25 +197,34 @@ export class Pipe {
       this.#context.pool.release(datagram)
       return
     }
-    const { rateBitsPerSecond, delayUs, jitterUs, reorderRatio, reorderDelayUs, duplicateRatio, corruptRatio } =
-      this.#settings
+    const { rateBitsPerSecond, reorderRatio, reorderDelayUs, duplicateRatio, corruptRatio } = this.#settings
     const { random, pool } = this.#context
-    if (rateBitsPerSecond !== Infinity) {
-      this.#busyUntilUs = Math.max(this.#busyUntilUs, nowUs) + (bytes * 8e6) / rateBitsPerSecond
-      this.stats.queueBytesMax = Math.max(this.stats.queueBytesMax, this.queuedBytes(nowUs))
-    } else {
-      this.#busyUntilUs = nowUs
-    }
+    const wireUs = rateBitsPerSecond === Infinity ? 0 : (bytes * 8e6) / rateBitsPerSecond
+    // A backlog does not outlast its rate.
+    this.#busyUntilUs = wireUs === 0 ? nowUs : Math.max(this.#busyUntilUs, nowUs) + wireUs
+    this.stats.queueBytesMax = Math.max(this.stats.queueBytesMax, this.queuedBytes(nowUs))
     if (corruptRatio > 0 && random.chance(corruptRatio)) this.#corrupt(datagram)
-    const jitter = jitterUs > 0 ? random.fraction() * jitterUs : 0
-    let arrivalUs = Math.max(this.#lastArrivalUs, Math.ceil(this.#busyUntilUs + delayUs + jitter))
+    let arrivalUs = this.#arrivalUs(wireUs)
     if (reorderRatio > 0 && random.chance(reorderRatio)) arrivalUs += Math.ceil(random.fraction() * reorderDelayUs)
-    else this.#lastArrivalUs = arrivalUs
+    else this.#lastArrivalUs = Math.max(this.#lastArrivalUs, arrivalUs)
     if (duplicateRatio > 0 && random.chance(duplicateRatio)) {
       this.stats.duplicated++
-      this.#fly(pool.copy(datagram), arrivalUs + random.between(0, 1_000))
+      this.#fly(pool.copy(datagram), Math.ceil(arrivalUs) + random.between(0, 1_000))
     }
-    this.#fly(datagram, arrivalUs)
+    this.#fly(datagram, Math.ceil(arrivalUs))
+  }
+
+  /** When a datagram arrives that has just been queued and takes `wireUs` to transmit; may be fractional. */
+  #arrivalUs(wireUs: number): number {
+    const { delayUs, jitterUs, jitterMode } = this.#settings
+    const { random } = this.#context
+    if (jitterMode === 'uniform') {
+      const jitter = jitterUs > 0 ? random.fraction() * jitterUs : 0
+      return Math.max(this.#lastArrivalUs, Math.ceil(this.#busyUntilUs + delayUs + jitter))
+    }
+    const drawn = Math.max(0, delayUs + jitterUs * normal(random))
+    const alone = this.#busyUntilUs + drawn
+    return jitterMode === 'overtaking' ? alone : Math.max(this.#lastArrivalUs + wireUs, alone)
   }
 
   /** Decides loss, size, queue and ECN; counts what it drops. */
@@ -283,6 +304,12 @@ class Flight implements Task {
     this.datagram = undefined
     this.#pipe.land(this, datagram, nowUs)
   }
+}
+
+/** A draw from the standard normal distribution (Box-Muller). */
+function normal(random: SeededRandom): number {
+  const radius = Math.sqrt(-2 * Math.log(1 - random.fraction()))
+  return radius * Math.cos(2 * Math.PI * random.fraction())
 }
 
 function resolvePipe(name: string, settings: PipeSettings): PipeSettings {
