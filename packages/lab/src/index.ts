@@ -19,6 +19,13 @@ export {
 export { Nat, type NatKind, type NatOptions } from './nat.ts'
 export { fakePartyCrypto, Party, type PartyCrypto, type PartyCryptoFactory, type PartyOptions } from './parties.ts'
 export { Pattern } from './pattern.ts'
+export {
+  fadingPair,
+  multipathRequests,
+  type RequestOptions,
+  type RequestReport,
+  singlePathRequests,
+} from './requests.ts'
 export { Scenario, type ScenarioLink, type ScenarioOptions, world } from './scenario.ts'
 export { runSeed, type SimOptions, type SimReport } from './sim.ts'
 export { formatTime, milliseconds, seconds, Timeline, type TimelineEntry } from './timeline.ts'

@@ -26,6 +26,8 @@ export interface PipeOptions {
   readonly lossRatio?: number
   /** Gilbert-Elliott bursts: chance to enter and to leave the bad state per datagram, and the loss inside it. */
   readonly burst?: { readonly enterRatio: number; readonly leaveRatio: number; readonly lossRatio: number }
+  /** The same two states by time, as on radio links: mean lengths of the good and the bad state, exponentially distributed. */
+  readonly fade?: { readonly goodUs: Micros; readonly badUs: Micros; readonly lossRatio: number }
   /** Share of datagrams held back by `reorderDelayUs`, so that later ones overtake them. */
   readonly reorderRatio?: number
   readonly reorderDelayUs?: Micros
@@ -78,6 +80,7 @@ export const pipeDefaults = {
   jitterMode: 'uniform',
   lossRatio: 0,
   burst: { enterRatio: 0, leaveRatio: 1, lossRatio: 0 },
+  fade: { goodUs: Infinity, badUs: 0, lossRatio: 0 },
   reorderRatio: 0,
   reorderDelayUs: 10_000,
   duplicateRatio: 0,
@@ -156,6 +159,9 @@ export class Pipe {
   readonly #context: PipeContext
   readonly #flights: Flight[] = []
   #isBad = false
+  #isFaded = false
+  /** When the present state of `fade` ends; drawn with the first datagram. */
+  #fadeChangesAtUs: number | undefined = undefined
   /** When the transmitter will have sent all that is queued; fractional. */
   #busyUntilUs = 0
   /** Arrival of the last datagram that kept its place; fractional in mode `normal`. */
@@ -230,7 +236,8 @@ export class Pipe {
   /** Decides loss, size, queue and ECN; counts what it drops. */
   #admits(datagram: Datagram, bytes: number, nowUs: Micros): boolean {
     const { random } = this.#context
-    const { lossRatio, burst, mtuBytes, queueBytes, ecnThresholdBytes, bleachesEcn, rateBitsPerSecond } = this.#settings
+    const { lossRatio, burst, fade, mtuBytes, queueBytes, ecnThresholdBytes, bleachesEcn, rateBitsPerSecond } =
+      this.#settings
     if (this.isCut) {
       this.stats.cut++
       return false
@@ -245,6 +252,10 @@ export class Pipe {
         this.stats.lost++
         return false
       }
+    }
+    if (fade.goodUs < Infinity && this.#fades(nowUs) && random.chance(fade.lossRatio)) {
+      this.stats.lost++
+      return false
     }
     if (lossRatio > 0 && random.chance(lossRatio)) {
       this.stats.lost++
@@ -261,6 +272,19 @@ export class Pipe {
       this.stats.marked++
     }
     return true
+  }
+
+  /** Whether the link is in its bad state now. Runs through the states that have passed since the last datagram. */
+  #fades(nowUs: Micros): boolean {
+    const { goodUs, badUs } = this.#settings.fade
+    const { random } = this.#context
+    const lengthUs = (): number => -Math.log(1 - random.fraction()) * (this.#isFaded ? badUs : goodUs)
+    this.#fadeChangesAtUs ??= nowUs + lengthUs()
+    while (this.#fadeChangesAtUs <= nowUs) {
+      this.#isFaded = !this.#isFaded
+      this.#fadeChangesAtUs += lengthUs()
+    }
+    return this.#isFaded
   }
 
   #corrupt(datagram: Datagram): void {
@@ -322,7 +346,13 @@ function resolvePipe(name: string, settings: PipeSettings): PipeSettings {
     if (!(value >= 0 && value < Infinity))
       throw new RangeError(`link ${name}: ${field} is ${value}, must be 0 or more and finite`)
   }
-  const { lossRatio, reorderRatio, duplicateRatio, corruptRatio, burst } = settings
+  const { lossRatio, reorderRatio, duplicateRatio, corruptRatio, burst, fade } = settings
+  // Both no shorter than a millisecond: a pause of an hour then takes no more than millions of draws.
+  if (fade.goodUs < Infinity && !(fade.goodUs >= 1_000 && fade.badUs >= 1_000 && fade.badUs < Infinity)) {
+    throw new RangeError(
+      `link ${name}: fade has goodUs ${fade.goodUs} and badUs ${fade.badUs}, both must be at least 1000 and finite`,
+    )
+  }
   const ratios = {
     lossRatio,
     reorderRatio,
@@ -331,6 +361,7 @@ function resolvePipe(name: string, settings: PipeSettings): PipeSettings {
     burstEnter: burst.enterRatio,
     burstLeave: burst.leaveRatio,
     burstLoss: burst.lossRatio,
+    fadeLoss: fade.lossRatio,
   }
   for (const [field, value] of Object.entries(ratios)) {
     if (!(value >= 0 && value <= 1)) throw new RangeError(`link ${name}: ${field} is ${value}, must be between 0 and 1`)
