@@ -1,5 +1,6 @@
 /** Settings of an endpoint's connections, their defaults and their bounds. */
 import { Version } from '@quicether/wire'
+import { type AckPath, ackPaths } from './ack/ack-path.ts'
 import { type CongestionAlgorithm, congestionAlgorithms } from './congestion/algorithms.ts'
 import { INITIAL_WINDOW_PACKETS } from './congestion/controller.ts'
 import { QuicError } from './errors.ts'
@@ -55,6 +56,8 @@ export interface TransportConfig {
   readonly isActiveMigrationDisabled: boolean
   /** Paths at once (RFC 10069); 1 = the extension is not offered. */
   readonly maxPaths: number
+  /** Which path carries acknowledgments: the one they are about, the fastest one, or whichever sends first. */
+  readonly ackPath: AckPath
   /** Which path the next burst of application data goes on, by name or a scheduler of your own. */
   readonly packetScheduler: PacketSchedulerName | PacketSchedulerFactory
   /** For the packet scheduler `weighted`: weights by path ID, 1 beyond the list; empty = by estimated rate. */
@@ -98,6 +101,7 @@ export const transportDefaults: TransportConfig = {
   cryptoBufferBytesMax: 64 * KiB,
   isActiveMigrationDisabled: false,
   maxPaths: 1,
+  ackPath: 'same',
   packetScheduler: 'minrtt',
   pathWeights: [],
   streamScheduler: 'rr',
@@ -140,6 +144,9 @@ export function resolveConfig(partial: Partial<TransportConfig> = {}): Transport
   }
   if (!congestionAlgorithms.includes(config.congestion)) {
     throw new QuicError('ERR_CONFIG', `congestion is ${config.congestion}; allowed: ${congestionAlgorithms.join(', ')}`)
+  }
+  if (!ackPaths.includes(config.ackPath)) {
+    throw new QuicError('ERR_CONFIG', `ackPath is ${config.ackPath}; allowed: ${ackPaths.join(', ')}`)
   }
   checkSchedulers(config)
   const known = config.versions.filter((version) => version === Version.V1 || version === Version.V2)

@@ -1,4 +1,5 @@
 /** The protocol engine of QuicEther: sans-I/O, path-indexed, deterministic. */
+export { type AckPath, ackPaths } from './ack/ack-path.ts'
 export { type AcceptOptions, acceptDefaults } from './endpoint/acceptor.ts'
 export { LOCAL_CID_LENGTH } from './cid/cid-table.ts'
 export { type TransportConfig, resolveConfig, transportDefaults } from './config.ts'

@@ -21,6 +21,7 @@ export class ConnectionTimers {
   /** Earliest deadline of an open connection. */
   nextUs(nowUs: Micros): Micros {
     const core = this.#core
+    this.#transmitter.acks.update(nowUs)
     let next = Math.min(
       this.handshakeDeadlineUs,
       this.#idleAtUs(),
@@ -37,7 +38,10 @@ export class ConnectionTimers {
     const isBlocked = path.isAmplificationBlocked()
     let next = path.recovery.deadlineUs(isBlocked)
     if (!isBlocked) {
-      for (const space of path.recovery.spaces) if (space.sent.canProbe()) next = Math.min(next, space.ack.dueAtUs)
+      for (const space of path.recovery.spaces) {
+        const dueAtUs = space === path.space ? this.#transmitter.acks.dueAtUs(path) : space.ack.dueAtUs
+        if (dueAtUs < next && space.sent.canProbe()) next = dueAtUs
+      }
       if (this.#transmitter.wantsToSend(path)) next = Math.min(next, path.nextSendUs(nowUs))
     }
     return this.#core.handshakeConfirmed ? Math.min(next, path.mtu.pollTimeout()) : next

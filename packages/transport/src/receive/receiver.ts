@@ -163,7 +163,7 @@ export class Receiver implements FrameSink {
     path.newlyAckedEct0 = 0
     // Asked for now: once everything up to it is acknowledged, the packet is forgotten.
     const largestSentAtUs = space.sent.sentAtUs(ack.largest[0] as number)
-    path.recovery.onAck(space, ack, delayUs, this.#nowUs, path === this.#path)
+    path.recovery.onAck(space, ack, delayUs, this.#nowUs, this.#path.id)
     this.#core.streams.fitSendBuffers(this.#core.paths.pipeBytes())
     this.#validateEcn(path, space, ack, (ack.largest[0] as number) > largestBefore, largestSentAtUs)
     if (this.#level === Level.Handshake && !this.#core.peerCompletedAddressValidation) {

@@ -1,5 +1,6 @@
 /** Loss detection of one path (RFC 9002): what is in flight, what is lost, when to probe. Receipts go back to owners. */
 import { type AckView, TransportError } from '@quicether/wire'
+import { AckArrivals, SampleUse } from '../ack/ack-arrivals.ts'
 import type { CongestionController } from '../congestion/controller.ts'
 import type { ConnectionObserver } from '../observe.ts'
 import { Level } from '../ports/crypto.ts'
@@ -60,6 +61,7 @@ export class Recovery {
   readonly spaces: PacketSpace[] = []
 
   readonly #reordering: Reordering = new Reordering()
+  readonly #arrivals: AckArrivals = new AckArrivals()
   // State of one pass over losses; fields, not locals, so that helpers need no objects.
   #lostBytes = 0
   /** When the last probe timeout expired. */
@@ -89,8 +91,8 @@ export class Recovery {
     return packetNumber
   }
 
-  /** Processes an ACK for `space`, which came over this path or another one. Throws TransportError when it acknowledges what was never sent. */
-  onAck(space: PacketSpace, ack: AckView, ackDelayUs: Micros, nowUs: Micros, isOverOwnPath = true): void {
+  /** Processes an ACK for `space`, which came over path `via`. Throws TransportError when it acknowledges what was never sent. */
+  onAck(space: PacketSpace, ack: AckView, ackDelayUs: Micros, nowUs: Micros, via: number = space.pathId): void {
     const sent = space.sent
     const largest = ack.largest[0] as number
     // RFC 9000 §13.1: "An endpoint SHOULD treat receipt of an acknowledgment for a packet it did not send as a connection error of type PROTOCOL_VIOLATION"
@@ -98,10 +100,10 @@ export class Recovery {
       throw new TransportError('PROTOCOL_VIOLATION', 0, `acknowledges packet ${largest}, which was never sent`)
     }
     // An acknowledgment that came over another path (RFC 10069 §3.2) tells of the present only what was sent since the last probe timeout.
-    const isFresh = isOverOwnPath || (largest >= sent.first && sent.sentAtUs(largest) >= this.#ptoAtUs)
+    const isFresh = via === space.pathId || (largest >= sent.first && sent.sentAtUs(largest) >= this.#ptoAtUs)
     if (largest > space.largestAcked) {
       space.largestAcked = largest
-      if (isFresh) this.#sampleRtt(space, largest, ackDelayUs, nowUs)
+      if (isFresh) this.#sampleRtt(space, largest, ackDelayUs, via, nowUs)
     }
     const newlyAcked = this.#settleRanges(space, ack, nowUs)
     if (newlyAcked === 0) return
@@ -113,7 +115,7 @@ export class Recovery {
     this.#reportMetrics(space, nowUs)
   }
 
-  #sampleRtt(space: PacketSpace, largest: number, ackDelayUs: Micros, nowUs: Micros): void {
+  #sampleRtt(space: PacketSpace, largest: number, ackDelayUs: Micros, via: number, nowUs: Micros): void {
     const sent = space.sent
     if (largest < sent.first || sent.state(largest) !== SentState.InFlight) return
     // RFC 9002 §5.1: no sample unless the largest acknowledged packet is new and an ack-eliciting one is among the new
@@ -121,6 +123,9 @@ export class Recovery {
     if (sent.sentAtUs(largest) < this.#ignoreBeforeUs) return
     // RFC 9002 §5.3: acknowledgment delays of Initial packets are ignored
     const delay = space.level === Level.OneRtt ? ackDelayUs : 0
+    const use = this.#arrivals.onArrival(space.pathId, via, this.rtt.ptoUs(this.#context.maxAckDelayUs), nowUs)
+    if (use === SampleUse.None) return
+    if (use === SampleUse.Restart) this.rtt.restartMin(nowUs - sent.sentAtUs(largest))
     this.rtt.onSample(nowUs - sent.sentAtUs(largest), delay, this.#context, nowUs)
   }
 
@@ -299,6 +304,7 @@ export class Recovery {
   onPathChanged(nowUs: Micros): void {
     this.rtt.reset()
     this.#reordering.reset()
+    this.#arrivals.reset()
     this.#ignoreBeforeUs = nowUs
     this.ptoCount = 0
   }

@@ -123,6 +123,12 @@ export class RttEstimator {
     if (this.#samples > 0) this.#minUs = this.#latestUs
   }
 
+  // RFC 10069 §5.4: "restart the minimum RTT computation if that acknowledgment path changes or is abandoned"
+  /** Acknowledgments come another way from the sample `latestUs` on. */
+  restartMin(latestUs: number): void {
+    if (this.#samples > 0) this.#minUs = Math.max(latestUs, 1)
+  }
+
   /** Forgets everything: the path leads elsewhere now (RFC 9000 §9.4). */
   reset(): void {
     this.#latestUs = 0

@@ -1,10 +1,11 @@
 /** Plan -> packets -> seal: the only place where a packet is born. Fills one train of datagrams for one tuple. */
 import { FrameType } from '@quicether/wire'
+import { AckRouter } from '../ack/ack-router.ts'
 import { type ConnectionCore, EMPTY, LifeState } from '../core.ts'
 import type { Path } from '../path/path.ts'
 import type { PathProbe } from '../path/path-probe.ts'
 import { Level, NO_KEY } from '../ports/crypto.ts'
-import { Ecn, type Micros, type TransmitBatch } from '../ports/datagrams.ts'
+import { Ecn, type Micros, NEVER, type TransmitBatch } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { ReceiptKind, SentFlag } from '../recovery/sent-packets.ts'
 import { PathPicker } from '../schedule/path-picker.ts'
@@ -20,6 +21,8 @@ export class Transmitter {
   readonly #core: ConnectionCore
   readonly #train: TrainBuilder
   readonly #picker: PathPicker
+  /** Which path tells the acknowledgments of which. */
+  readonly acks: AckRouter
   #isProbeFirst = false
   /** The datagram being built cannot be expanded to 1200 bytes: no ack-eliciting Initial packet may go into it. */
   #isShort = false
@@ -28,6 +31,7 @@ export class Transmitter {
     this.#core = core
     this.#train = new TrainBuilder(core)
     this.#picker = new PathPicker(core)
+    this.acks = new AckRouter(core)
   }
 
   /** Fills `out` with one train; false when nothing can be sent now. */
@@ -49,6 +53,7 @@ export class Transmitter {
     const { paths } = this.#core.paths
     if (paths.length === 1) return this.#pollTrain(out, paths[0] as Path, nowUs)
     const picker = this.#picker
+    this.acks.update(nowUs)
     if (this.#hasApplicationData()) picker.pick(nowUs)
     else picker.clear()
     const { picked } = picker
@@ -184,7 +189,7 @@ export class Transmitter {
     const core = this.#core
     if (core.keys.tx(level) === NO_KEY || end - at < PACKET_ROOM_MIN) return at
     const space = train.spaceOf(level, path)
-    const isUrgent = space.probesPending > 0 || space.ack.dueAtUs <= nowUs
+    const isUrgent = space.probesPending > 0 || this.#ackDueAtUs(level, space, path) <= nowUs
     if (space.isDiscarded || !(isUrgent ? space.sent.canProbe() : space.sent.canSend())) return at
     if (!this.#hasSomething(level, space, path, nowUs)) return at
     if (!train.begin(level, path, path.cids.active?.cid ?? EMPTY, bytes, at, end)) return at
@@ -199,11 +204,17 @@ export class Transmitter {
 
   #hasSomething(level: Level, space: PacketSpace, path: Path, nowUs: Micros): boolean {
     const train = this.#train
-    if (space.ack.dueAtUs <= nowUs && level !== Level.ZeroRtt) return true
+    if (this.#ackDueAtUs(level, space, path) <= nowUs) return true
     if (level === Level.Initial && this.#isShort) return false
     // RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller." They count as in flight all the same.
     if (train.budget <= 0 && space.probesPending === 0) return false
     return space.probesPending > 0 || this.hasData(level, path)
+  }
+
+  /** When an acknowledgment that belongs into packets of `level` on `path` is due. */
+  #ackDueAtUs(level: Level, space: PacketSpace, path: Path): Micros {
+    if (level === Level.OneRtt) return this.acks.dueAtUs(path)
+    return level === Level.ZeroRtt ? NEVER : space.ack.dueAtUs
   }
 
   /** Ack-eliciting content waits for a packet of `level`. */
@@ -227,10 +238,11 @@ export class Transmitter {
     const core = this.#core
     const packet = train.writer
     // RFC 9000 §13.2.6: "ACK frames MUST only be carried in a packet that has the same packet number space as the packet being acknowledged"; 0-RTT packets are acknowledged in 1-RTT packets
-    const isAckWanted = level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)
-    if (isAckWanted && writeAck(packet, space, core.multipath.isNegotiated, nowUs) && level === Level.OneRtt)
-      core.keys.onAckSent()
-    if (isAckWanted && core.paths.paths.length > 1) this.#writeAcksOfSilentPaths(packet, path, nowUs)
+    if (level === Level.OneRtt) {
+      if (this.acks.write(packet, path, nowUs)) core.keys.onAckSent()
+    } else if (level !== Level.ZeroRtt && (space.ack.isUseful || space.ack.dueAtUs <= nowUs)) {
+      writeAck(packet, space, false, nowUs)
+    }
     if (train.budget <= 0 && space.probesPending === 0) return this.#pingAckOnly(packet, space, nowUs)
     if (level === Level.Initial && this.#isShort) return
     if (path.id === 0) {
@@ -240,7 +252,6 @@ export class Transmitter {
     // RFC 9000 §12.5: all other frames only in the application data packet number space
     if ((level === Level.OneRtt || level === Level.ZeroRtt) && core.paths.mayCarryData(path)) {
       if (level === Level.OneRtt) {
-        this.#writeOrphanAcks(packet, nowUs)
         writeCidControl(packet, core)
         core.multipath.write(packet)
       }
@@ -260,25 +271,6 @@ export class Transmitter {
       space.probesPending--
     }
     this.#pingAckOnly(packet, space, nowUs)
-  }
-
-  // RFC 10069 §3.4.3: PATH_ACK frames for an abandoned path "have to be sent on a different path"
-  #writeOrphanAcks(packet: PacketWriter, nowUs: Micros): void {
-    const { paths } = this.#core.paths
-    for (const path of paths) {
-      if (path.isAbandoned && path.space.ack.isUseful) writeAck(packet, path.space, true, nowUs)
-    }
-  }
-
-  /** The last acknowledgments on a path that died went with it: they are said once more where packets still arrive. */
-  #writeAcksOfSilentPaths(packet: PacketWriter, own: Path, nowUs: Micros): void {
-    const core = this.#core
-    for (const path of core.paths.paths) {
-      const { ack } = path.space
-      if (path === own || path.isAbandoned || ack.largest === ack.largestToldElsewhere) continue
-      if (nowUs - ack.largestAtUs <= path.ptoUs(core.maxAckDelayUs)) continue
-      if (writeAck(packet, path.space, true, nowUs)) ack.largestToldElsewhere = ack.largest
-    }
   }
 
   // RFC 9000 §13.2.4: "a receiver … might … send a PING frame … once per round trip" so that its own ACKs get acknowledged
