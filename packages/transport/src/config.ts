@@ -7,6 +7,7 @@ import { QuicError } from './errors.ts'
 import type { Micros } from './ports/datagrams.ts'
 import type { PacketSchedulerFactory } from './schedule/packet-scheduler.ts'
 import { type PacketSchedulerName, packetSchedulers } from './schedule/schedulers.ts'
+import type { SendPolicyFactory } from './schedule/send-policy.ts'
 import { type StreamSchedulerName, streamSchedulers } from './stream/stream-schedulers.ts'
 
 export interface TransportConfig {
@@ -58,12 +59,19 @@ export interface TransportConfig {
   readonly maxPaths: number
   /** Which path carries acknowledgments: the one they are about, the fastest one, or whichever sends first. */
   readonly ackPath: AckPath
+  /**
+   * Client: further addresses of the server that it may announce and we keep; 0 = the extension is not offered. Nor is it
+   * with `maxPaths` 1.
+   */
+  readonly announcedAddressesMax: number
   /** Which path the next burst of application data goes on, by name or a scheduler of your own. */
   readonly packetScheduler: PacketSchedulerName | PacketSchedulerFactory
   /** For the packet scheduler `weighted`: weights by path ID, 1 beyond the list; empty = by estimated rate. */
   readonly pathWeights: readonly number[]
   /** Which stream fills the next packet: in turn, by strict priority, or sharing by weight (`setStreamPriority`). */
   readonly streamScheduler: StreamSchedulerName
+  /** A policy of your own for paths and streams together, instead of `packetScheduler` and `streamScheduler`. */
+  readonly sendPolicy?: SendPolicyFactory | undefined
   /** 1-RTT packets after which the keys are updated, besides the AEAD's own limit. */
   readonly keyUpdatePackets: number
   /** One packet number in about this many is skipped, to catch optimistic acknowledgments; 0 = never. */
@@ -101,6 +109,7 @@ export const transportDefaults: TransportConfig = {
   cryptoBufferBytesMax: 64 * KiB,
   isActiveMigrationDisabled: false,
   maxPaths: 1,
+  announcedAddressesMax: 8,
   ackPath: 'same',
   packetScheduler: 'minrtt',
   pathWeights: [],
@@ -129,6 +138,7 @@ const bounds: Readonly<Partial<Record<keyof TransportConfig, readonly [number, n
   activeCidLimit: [2, 64],
   cryptoBufferBytesMax: [4 * KiB, 16 * MiB],
   maxPaths: [1, 32],
+  announcedAddressesMax: [0, 16],
   keyUpdatePackets: [100, 2 ** 36],
   skipPacketNumberEvery: [0, 2 ** 30],
 }

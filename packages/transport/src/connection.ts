@@ -1,12 +1,20 @@
 /** One connection: composition of its parts, life cycle, timers, and the API for applications. */
-import { TransportError, type TransportErrorName, type TransportParameters, transportErrorCodes } from '@quicether/wire'
+import {
+  type ServerAddress,
+  TransportError,
+  type TransportErrorName,
+  type TransportParameters,
+  transportErrorCodes,
+} from '@quicether/wire'
 import { type CidHost, CidRegistry, type LocalCid } from './cid/cid-registry.ts'
 import type { TransportConfig } from './config.ts'
+import type { DatagramOptions } from './datagram/datagram-queue.ts'
 import { ConnectionCore, LifeState, type Role } from './core.ts'
 import { QuicError } from './errors.ts'
 import type {
   ConnectionEvent,
   ErrorCode,
+  PathId,
   ReadStatus,
   StreamId,
   StreamKind,
@@ -25,6 +33,7 @@ import { Receipts } from './receive/receipts.ts'
 import { Receiver } from './receive/receiver.ts'
 import { PacketSpace } from './recovery/packet-space.ts'
 import { type ConnectionStats, type PathView, connectionStats, pathView } from './stats.ts'
+import { ANY_PATH } from './stream/stream-class.ts'
 import type { StreamPriority } from './stream/stream-priority.ts'
 import { ConnectionTimers } from './timers.ts'
 import { Transmitter } from './transmit/transmitter.ts'
@@ -153,6 +162,9 @@ export class Connection implements StreamTransport {
     this.core.events.push({ kind: 'path', path: path.id, change })
     const { remoteAddress: remote, localAddress: local } = path.tuple
     this.core.observer?.event('path', { path_id: path.id, change, local, remote }, this.#nowUs)
+    if (change !== 'abandoned') return
+    this.core.streams.outbox.onPathGone(path.id)
+    this.core.datagrams.onPathGone(path.id)
   }
 
   get path(): Path {
@@ -210,9 +222,11 @@ export class Connection implements StreamTransport {
     this.#wake()
   }
 
-  sendDatagram(data: Uint8Array): boolean {
+  sendDatagram(data: Uint8Array, options?: DatagramOptions): boolean {
     if (this.core.state > LifeState.Established) return false
-    const isQueued = this.core.datagrams.push(data, this.path.mtu.mtuBytes)
+    const path = options?.path === undefined ? this.path : this.core.paths.get(options.path)
+    if (path === undefined || path.isAbandoned) return false
+    const isQueued = this.core.datagrams.push(data, path.mtu.mtuBytes, options)
     if (isQueued) this.#wake()
     return isQueued
   }
@@ -222,9 +236,20 @@ export class Connection implements StreamTransport {
     return this.core.datagrams.payloadBytesMax(this.path.mtu.mtuBytes)
   }
 
-  /** Order (`prio`) or share (`sprio`) of what we send on a stream; false when it is not open. Throws ERR_PRIORITY. */
+  /** Order (`prio`, `rfc9218`) or share (`sprio`) of what we send on a stream; false when it is not open. Throws ERR_PRIORITY. */
   setStreamPriority(id: StreamId, priority: StreamPriority): boolean {
     return this.core.streams.setPriority(id, priority)
+  }
+
+  /**
+   * Keeps what we send on a stream to one path while that works; while it is silent, and once it is over, other paths
+   * carry it. Undefined = any path again. False when the stream or the path is not open.
+   */
+  setStreamPath(id: StreamId, pathId: PathId | undefined): boolean {
+    if (pathId !== undefined && this.core.paths.get(pathId)?.isAbandoned !== false) return false
+    const isBound = this.core.streams.bind(id, pathId ?? ANY_PATH)
+    this.#wake()
+    return isBound
   }
 
   streamStats(id: StreamId): StreamStats | undefined {
@@ -295,6 +320,29 @@ export class Connection implements StreamTransport {
     const isStarted = this.core.paths.usePreferredAddress(this.path, tuple, nowUs)
     this.#wake()
     return isStarted
+  }
+
+  /**
+   * Server: tells the client that it can be reached at a further address of ours, too, where the driver must receive;
+   * false when it is announced already. Clients that do not understand the extension hear nothing.
+   * Throws ERR_ADDRESS, ERR_PORT, ERR_ADDRESS_LIMIT, ERR_NOT_SERVER.
+   */
+  announceAddress(address: string, port: number): boolean {
+    const isNew = this.core.announcer.announce(address, port)
+    this.#wake()
+    return isNew
+  }
+
+  /** Server: takes an announced address back; false when there is none such. */
+  withdrawAddress(address: string, port: number): boolean {
+    const isKnown = this.core.announcer.withdraw(address, port)
+    this.#wake()
+    return isKnown
+  }
+
+  /** Client: further addresses of the server. They are claims: validated by the path that is opened to them. */
+  announcedAddresses(): readonly ServerAddress[] {
+    return this.core.announced.list()
   }
 
   stats(): ConnectionStats {

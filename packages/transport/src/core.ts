@@ -7,12 +7,15 @@ import type { CloseReason } from './events.ts'
 import type { Handshake } from './handshake.ts'
 import { KeyRing } from './key-ring.ts'
 import type { ConnectionObserver } from './observe.ts'
+import { AddressAnnouncer } from './path/address-announcer.ts'
+import { AnnouncedAddresses } from './path/announced-addresses.ts'
 import type { Multipath } from './path/multipath.ts'
 import type { PathManager } from './path/path-manager.ts'
 import type { CryptoPort, RandomSource } from './ports/crypto.ts'
 import type { Micros } from './ports/datagrams.ts'
 import type { PacketSpace } from './recovery/packet-space.ts'
 import type { RecoveryContext } from './recovery/recovery.ts'
+import { type SendPolicy, createSendPolicy } from './schedule/send-policy.ts'
 import { StreamSet } from './stream/stream-set.ts'
 
 export type Role = 'client' | 'server'
@@ -39,8 +42,12 @@ export class ConnectionCore implements RecoveryContext {
   observer: ConnectionObserver | null
   readonly events: EventQueue = new EventQueue()
   readonly keys: KeyRing
+  readonly policy: SendPolicy
   readonly streams: StreamSet
   readonly datagrams: DatagramQueue
+  /** Further addresses of the server: what a server tells, what a client was told. */
+  readonly announcer: AddressAnnouncer = new AddressAnnouncer(this)
+  readonly announced: AnnouncedAddresses = new AnnouncedAddresses(this)
   readonly counters: CoreCounters = {
     packetsSent: 0,
     packetsReceived: 0,
@@ -100,7 +107,8 @@ export class ConnectionCore implements RecoveryContext {
     this.observer = observer
     this.localParameters = parameters
     this.keys = new KeyRing(crypto, config.keyUpdatePackets)
-    this.streams = new StreamSet({ role, ...config }, this.events)
+    this.policy = createSendPolicy(config)
+    this.streams = new StreamSet({ role, ...config, policy: this.policy }, this.events)
     this.datagrams = new DatagramQueue(config.datagramQueueMax)
     this.idleTimeoutUs = config.idleTimeoutUs
     this.peerCompletedAddressValidation = role === 'server'

@@ -1,4 +1,5 @@
 /** What a connection tells its application, and the interface an application protocol drives it through. */
+import type { DatagramOptions } from './datagram/datagram-queue.ts'
 import type { Micros } from './ports/datagrams.ts'
 
 export type StreamId = number
@@ -55,6 +56,8 @@ export type ConnectionEvent =
   | { readonly kind: 'streamsAvailable'; readonly streamKind: StreamKind }
   | { readonly kind: 'datagram'; readonly data: Uint8Array }
   | { readonly kind: 'path'; readonly path: PathId; readonly change: PathChange }
+  /** Client: the server can be reached at this address, too, or no longer; `announcedAddresses` lists all. */
+  | { readonly kind: 'addressAnnounced' | 'addressWithdrawn'; readonly address: string; readonly port: number }
   /** Last event of a connection. */
   | { readonly kind: 'closed'; readonly reason: CloseReason }
 
@@ -99,8 +102,8 @@ export interface StreamTransport {
   reset(id: StreamId, code: ErrorCode): void
   /** Asks the peer to stop its side (STOP_SENDING); unread data is dropped. After a reset by the peer: releases that side. */
   stop(id: StreamId, code: ErrorCode): void
-  /** RFC 9221. False = not negotiated, too large or queue full. */
-  sendDatagram(data: Uint8Array): boolean
+  /** RFC 9221. False = not negotiated, too large, or bound to a path that is not open; a full queue drops its oldest. */
+  sendDatagram(data: Uint8Array, options?: DatagramOptions): boolean
   /** Closes the connection with an application error code; 0-length reason allowed. */
   close(code: ErrorCode, reason: string): void
   streamStats(id: StreamId): StreamStats | undefined

@@ -28,6 +28,10 @@ export {
   WAIT,
 } from './schedule/packet-scheduler.ts'
 export { type PacketSchedulerName, packetSchedulers } from './schedule/schedulers.ts'
+export { type SendPolicy, type SendPolicyFactory, combine, createSendPolicy } from './schedule/send-policy.ts'
+export type { DatagramOptions } from './datagram/datagram-queue.ts'
+export { type StreamScheduler, RoundRobinScheduler } from './stream/stream-scheduler.ts'
+export { createStreamScheduler } from './stream/stream-schedulers.ts'
 export type { StreamPriority } from './stream/stream-priority.ts'
 export { type StreamSchedulerName, streamSchedulers } from './stream/stream-schedulers.ts'
 export type { ConnectionStats, PathState, PathView } from './stats.ts'

@@ -39,6 +39,9 @@ export class Moment {
   readonly lanes: PathLane[]
   queuedBytes = 10_000_000
   sendWindowBytes = 16_000_000
+  hasInteractive = false
+  hasBulk = true
+  isEnding = false
   stalls = 0
   nowUs = 0
 

@@ -32,6 +32,12 @@ export interface Schedule {
   readonly queuedBytes: number
   /** Bytes that the peer's connection flow control lets be under way at once, those in flight included. */
   readonly sendWindowBytes: number
+  /** Interactive streams or datagrams wait; only for schedulers that set them apart with `isInteractive`. */
+  readonly hasInteractive: boolean
+  /** Anything else waits. */
+  readonly hasBulk: boolean
+  /** The application has said the end of every stream that waits: `queuedBytes` is all there will be of them. */
+  readonly isEnding: boolean
   /** How often the connection's flow control has stopped us so far. */
   readonly stalls: number
   readonly nowUs: Micros
@@ -51,6 +57,15 @@ export interface PacketScheduler {
   pick(schedule: Schedule): number
   /** A burst of `bytes` has left on the lane picked last. */
   onSent?(lane: Lane, bytes: number): void
+  /**
+   * Sets streams apart that should not wait behind bulk: `priority` 0 (first) to 7, and bytes written and not yet sent.
+   * Datagrams count as interactive then. Left out = all are treated alike.
+   */
+  isInteractive?(priority: number, unsentBytes: number): boolean
+  /** Whether interactive data may go on the lane picked last; asked only with `isInteractive`. Default: yes. */
+  admitsInteractive?(lane: Lane): boolean
+  /** Everything goes on every path: what one has carried is repeated on the others. */
+  readonly isRedundant?: boolean
 }
 
 export type PacketSchedulerFactory = () => PacketScheduler

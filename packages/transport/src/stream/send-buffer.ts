@@ -99,6 +99,18 @@ export class SendBuffer {
     }
   }
 
+  /** Whether any byte of `[start, end)` is not acknowledged. */
+  isOutstanding(start: number, end: number): boolean {
+    if (end <= this.base) return false
+    const { starts, ends } = this.#acked
+    for (let i = 0; i < starts.length; i++) {
+      if ((starts[i] as number) <= Math.max(start, this.base)) {
+        if ((ends[i] as number) >= end) return false
+      } else break
+    }
+    return true
+  }
+
   /** Everything counts as never sent. Only valid while nothing is acknowledged. */
   rewind(): void {
     this.sentEnd = this.base

@@ -29,6 +29,8 @@ export class SendStream {
   wantsWritable = false
   /** In the stream scheduler's queue. */
   isQueued = false
+  /** In that queue, and the application may write more. */
+  isOpenEnded = false
   /** In the queue of retransmissions and bare FINs. */
   isUrgentQueued = false
 
@@ -55,6 +57,12 @@ export class SendStream {
     if (this.state >= SendState.DataRecvd) return false
     if (this.buffer.lost.count > 0) return true
     return this.isFinished && !this.finSent && this.buffer.sentEnd === this.buffer.end
+  }
+
+  /** The range, or the end of the stream, is sent and the peer is not known to have it. */
+  isOutstanding(offset: number, length: number, fin: boolean): boolean {
+    if (this.state >= SendState.DataRecvd) return false
+    return (fin && !this.finAcked) || this.buffer.isOutstanding(offset, offset + length)
   }
 
   onFrameSent(fin: boolean): void {

@@ -1,53 +1,182 @@
-/** Writes STREAM frames and per-stream control frames into packets, streams in the order of the scheduler. */
+/** Writes STREAM frames and per-stream control frames into packets, streams in the order of the send policy. */
 import { FrameType, varintLength } from '@quicether/wire'
+import type { PathId } from '../events.ts'
 import type { SendCredit } from '../flow/credit.ts'
 import { ReceiptKind } from '../recovery/sent-packets.ts'
 import type { PacketWriter } from '../transmit/packet-writer.ts'
+import { Copies } from './copies.ts'
 import { RecvState } from './recv-stream.ts'
 import type { SendStream } from './send-stream.ts'
 import type { Stream } from './stream.ts'
-import { RoundRobinScheduler, type StreamScheduler } from './stream-scheduler.ts'
+import { ANY_PATH, StreamClass } from './stream-class.ts'
+import { PRIORITIES } from './stream-priority.ts'
+import type { StreamScheduler } from './stream-scheduler.ts'
 
 /** A STREAM frame is not started in less room than this, unless it ends the stream. */
 const STREAM_ROOM_MIN = 16
 const CONTROL_ROOM_MIN = 32
+
+/** What the outbox asks of the send policy, and of the streams. */
+export interface StreamPolicy {
+  createStreamOrder(): StreamScheduler
+  /** Whether a stream of this priority with so many bytes to send is interactive; left out = none is. */
+  isInteractive?(priority: number, unsentBytes: number): boolean
+  streamOf(id: number): Stream | undefined
+}
 
 export class StreamOutbox {
   /** DATA_BLOCKED waits to be written. */
   dataBlockedPending = false
   /** How often connection flow control has stopped us. */
   stalls = 0
-  readonly scheduler: StreamScheduler
-  /** Retransmissions and bare FINs: need no connection credit and go first. */
-  readonly #urgent: StreamScheduler = new RoundRobinScheduler()
+  /** The first one is there from the start, for streams without any wish. Bounded: one more per path, and the interactive one. */
+  readonly classes: StreamClass[]
+  /** What is to be repeated on each path; empty unless the policy sends data twice. Bounded by the number of paths. */
+  readonly copies: Copies[] = []
+  readonly #policy: StreamPolicy
   readonly #control: Stream[] = []
   readonly #credit: SendCredit
+  /** Streams in queues of new data that may get more. */
+  #openEnded = 0
+  /** Serves classes of the same urgency in turn. */
+  #turn = 0
+  /** Path of the packet being written: it owes itself nothing. */
+  #writingFor: PathId = ANY_PATH
+  /** Bytes sent a second time by policy, not for a loss. */
+  copiedBytes = 0
 
-  constructor(credit: SendCredit, scheduler: StreamScheduler) {
-    this.scheduler = scheduler
+  constructor(credit: SendCredit, policy: StreamPolicy) {
+    this.#policy = policy
     this.#credit = credit
+    this.classes = [new StreamClass(policy.createStreamOrder(), ANY_PATH, false)]
+  }
+
+  /** Nothing is bound to a path, set apart or sent twice: every path may carry whatever waits. */
+  get isPlain(): boolean {
+    return this.classes.length === 1 && this.copies.length === 0
   }
 
   /** The stream may have something to send: queue it where it belongs. */
   activate(stream: Stream): void {
     const send = stream.send
     if (send === undefined) return
+    this.#countOpenEnded(send)
+    if (stream.queuedIn !== undefined && this.classes.length > 1) this.#reclassify(stream, send)
     if (send.canSendWithoutCredit()) {
       if (send.isUrgentQueued) return
+      stream.queuedIn ??= this.#classOf(stream, send)
       send.isUrgentQueued = true
-      this.#urgent.add(stream)
+      stream.queuedIn.urgent.add(stream)
     } else if (!send.isQueued && send.canSend()) {
+      stream.queuedIn ??= this.#classOf(stream, send)
       send.isQueued = true
-      this.scheduler.add(stream)
+      stream.queuedIn.fresh.add(stream)
+      this.#countOpenEnded(send)
     }
   }
 
-  queueControl(stream: Stream): void {
-    if (!this.#control.includes(stream)) this.#control.push(stream)
+  #countOpenEnded(send: SendStream): void {
+    const isOpenEnded = send.isQueued && !send.isFinished
+    if (isOpenEnded === send.isOpenEnded) return
+    send.isOpenEnded = isOpenEnded
+    this.#openEnded += isOpenEnded ? 1 : -1
+  }
+
+  /** Of all streams that wait with new data the end is written, too. */
+  get isEnding(): boolean {
+    return this.#openEnded === 0
+  }
+
+  /** From now on everything sent elsewhere is repeated on the path. */
+  repeatOn(pathId: PathId): void {
+    if (!this.copies.some((each) => each.pathId === pathId)) this.copies.push(new Copies(pathId))
+  }
+
+  /** Takes the stream out of its queues, lets `change` its order or wishes, and queues it anew. */
+  requeue(stream: Stream, change: () => void): void {
+    if (stream.send !== undefined) this.#takeOut(stream, stream.send)
+    change()
+    this.activate(stream)
+  }
+
+  /** The path is over: streams bound to it go wherever there is room. */
+  onPathGone(pathId: PathId): void {
+    const index = this.classes.findIndex((each) => each.pathId === pathId)
+    const at = this.copies.findIndex((each) => each.pathId === pathId)
+    if (at >= 0) this.copies.splice(at, 1)
+    if (index < 1) return
+    const [gone] = this.classes.splice(index, 1)
+    for (const queue of [gone?.urgent, gone?.fresh]) {
+      for (let stream = queue?.peek(); stream !== undefined; stream = queue?.peek()) {
+        if (stream.send !== undefined) this.#takeOut(stream, stream.send)
+        stream.boundTo = ANY_PATH
+        this.activate(stream)
+      }
+    }
+  }
+
+  #takeOut(stream: Stream, send: SendStream): void {
+    const { queuedIn } = stream
+    if (send.isUrgentQueued) queuedIn?.urgent.take(stream)
+    if (send.isQueued) queuedIn?.fresh.take(stream)
+    send.isUrgentQueued = false
+    send.isQueued = false
+    stream.queuedIn = undefined
+    this.#countOpenEnded(send)
+  }
+
+  /** A stream that has written much is interactive no more. */
+  #reclassify(stream: Stream, send: SendStream): void {
+    if (stream.queuedIn !== this.#classOf(stream, send)) this.#takeOut(stream, send)
+  }
+
+  #classOf(stream: Stream, send: SendStream): StreamClass {
+    const any = this.classes[0] as StreamClass
+    if (stream.boundTo !== ANY_PATH) return this.#classFor(stream.boundTo, false)
+    const unsentBytes = send.buffer.end - send.buffer.sentEnd
+    if (this.#policy.isInteractive?.(stream.priority, unsentBytes) !== true) return any
+    return this.#classFor(ANY_PATH, true)
+  }
+
+  #classFor(pathId: PathId, isInteractive: boolean): StreamClass {
+    for (const each of this.classes) if (each.pathId === pathId && each.isInteractive === isInteractive) return each
+    const made = new StreamClass(this.#policy.createStreamOrder(), pathId, isInteractive)
+    this.classes.push(made)
+    return made
   }
 
   hasData(): boolean {
-    return this.#urgent.size > 0 || (this.scheduler.size > 0 && this.#credit.available > 0)
+    const hasCredit = this.#credit.available > 0
+    for (const each of this.classes) if (each.hasData(hasCredit)) return true
+    for (const each of this.copies) if (each.size > 0) return true
+    return false
+  }
+
+  /** Whether something waits that the path may carry; classes are admitted to it by now. */
+  hasDataFor(pathId: PathId): boolean {
+    const hasCredit = this.#credit.available > 0
+    for (const each of this.classes) if (each.isAdmitted && each.hasData(hasCredit)) return true
+    for (const each of this.copies) if (each.pathId === pathId && each.size > 0) return true
+    return false
+  }
+
+  /** Whether streams that keep to the path wait. */
+  hasBoundTo(pathId: PathId): boolean {
+    const hasCredit = this.#credit.available > 0
+    for (const each of this.classes) if (each.pathId === pathId && each.hasData(hasCredit)) return true
+    return false
+  }
+
+  /** Whether streams wait that are not interactive. */
+  get hasBulk(): boolean {
+    for (const each of this.classes) if (!each.isInteractive && !each.isEmpty) return true
+    return false
+  }
+
+  /** Whether interactive streams wait. */
+  get hasInteractive(): boolean {
+    for (const each of this.classes) if (each.isInteractive && !each.isEmpty) return true
+    return false
   }
 
   hasControl(): boolean {
@@ -56,7 +185,14 @@ export class StreamOutbox {
 
   /** Streams wait for connection credit and the peer has not been told. */
   isBlockedByConnection(): boolean {
-    return this.scheduler.size > 0 && this.#credit.available === 0 && this.#credit.blockedAt !== this.#credit.limit
+    const { available, blockedAt, limit } = this.#credit
+    if (available > 0 || blockedAt === limit) return false
+    for (const each of this.classes) if (each.fresh.size > 0) return true
+    return false
+  }
+
+  queueControl(stream: Stream): void {
+    if (!this.#control.includes(stream)) this.#control.push(stream)
   }
 
   /** RESET_STREAM, STOP_SENDING, MAX_STREAM_DATA, STREAM_DATA_BLOCKED as they wait. */
@@ -109,38 +245,73 @@ export class StreamOutbox {
     }
   }
 
-  /** Fills the rest of the packet with STREAM frames. */
-  writeData(packet: PacketWriter): void {
-    for (let stream = this.#urgent.peek(); stream !== undefined; stream = this.#urgent.peek()) {
+  /** Fills the rest of a packet of the path with STREAM frames: what is owed to it, then lost data, then new data. */
+  writeData(packet: PacketWriter, pathId: PathId): void {
+    this.#writingFor = pathId
+    if (this.copies.length > 0 && !this.#writeCopies(packet, pathId)) return
+    for (const each of this.classes) if (each.isAdmitted && !this.#writeUrgent(each, packet)) return
+    if (this.classes.length === 1) return void this.#writeNew(this.classes[0] as StreamClass, packet, Infinity)
+    for (let next = this.#nextClass(); next !== undefined; next = this.#nextClass()) {
+      if (!this.#writeNew(next, packet, 1)) return
+    }
+  }
+
+  /** Admitted, with new data: interactive ones first, then by urgency, equals in turn. */
+  #nextClass(): StreamClass | undefined {
+    const { classes } = this
+    let best: StreamClass | undefined
+    let bestUrgency = Infinity
+    for (let i = 0; i < classes.length; i++) {
+      const each = classes[(this.#turn + i) % classes.length] as StreamClass
+      if (!each.isAdmitted || each.fresh.size === 0) continue
+      const urgency = each.fresh.urgency - (each.isInteractive ? PRIORITIES : 0)
+      if (urgency >= bestUrgency) continue
+      best = each
+      bestUrgency = urgency
+    }
+    this.#turn = (this.#turn + 1) % classes.length
+    return best
+  }
+
+  /** False when the packet is full. */
+  #writeUrgent({ urgent }: StreamClass, packet: PacketWriter): boolean {
+    for (let stream = urgent.peek(); stream !== undefined; stream = urgent.peek()) {
       const send = stream.send as SendStream
       if (send.canSendWithoutCredit()) {
-        if (packet.room < STREAM_ROOM_MIN || !this.#writeFrame(stream, send, packet)) return
+        if (packet.room < STREAM_ROOM_MIN || !this.#writeLost(stream, send, packet)) return false
         if (send.canSendWithoutCredit()) continue
       }
-      this.#urgent.remove()
+      urgent.remove()
       send.isUrgentQueued = false
+      if (!send.isQueued) stream.queuedIn = undefined
       this.activate(stream)
     }
-    this.#writeNew(packet)
+    return true
   }
 
-  #writeNew(packet: PacketWriter): void {
-    for (let stream = this.scheduler.peek(); stream !== undefined; stream = this.scheduler.peek()) {
+  /** New data of one class, of at most `streams` streams. False when the packet is full or credit is used up. */
+  #writeNew({ fresh }: StreamClass, packet: PacketWriter, streams: number): boolean {
+    let left = streams
+    for (let stream = fresh.peek(); stream !== undefined && left > 0; stream = fresh.peek()) {
       const send = stream.send as SendStream
       if (!send.canSend()) {
-        this.#park(stream, send)
+        this.#park(stream, send, fresh)
         continue
       }
-      if (this.#credit.available <= 0) return
-      if (packet.room < STREAM_ROOM_MIN || !this.#writeFrame(stream, send, packet)) return
-      if (!send.canSend()) this.#park(stream, send)
-      else if (packet.room < STREAM_ROOM_MIN) this.scheduler.rotate()
+      if (this.#credit.available <= 0) return false
+      if (packet.room < STREAM_ROOM_MIN || !this.#writeFresh(stream, send, packet)) return false
+      left--
+      if (!send.canSend()) this.#park(stream, send, fresh)
+      else if (packet.room < STREAM_ROOM_MIN) fresh.rotate()
     }
+    return true
   }
 
-  #park(stream: Stream, send: SendStream): void {
-    this.scheduler.remove()
+  #park(stream: Stream, send: SendStream, fresh: StreamScheduler): void {
+    fresh.remove()
     send.isQueued = false
+    this.#countOpenEnded(send)
+    if (!send.isUrgentQueued) stream.queuedIn = undefined
     // RFC 9000 §4.1: "A sender SHOULD send a STREAM_DATA_BLOCKED … frame to indicate … that it has data to write but is blocked by flow control limits"
     const { buffer, credit } = send
     if (buffer.sentEnd < buffer.end && credit.available === 0 && credit.blockedAt !== credit.limit) {
@@ -150,49 +321,107 @@ export class StreamOutbox {
     }
   }
 
-  /** Writes one STREAM frame; false when nothing fits. */
-  #writeFrame(stream: Stream, send: SendStream, packet: PacketWriter): boolean {
-    const { buffer } = send
-    const isRetransmission = buffer.lost.count > 0
-    const offset = isRetransmission ? (buffer.lost.starts[0] as number) : buffer.sentEnd
-    // RFC 9000 §2.2: "An endpoint MUST NOT send data on any stream without ensuring that it is within the flow control limits set by its peer."
-    // RFC 9000 §19.9: the sum over all streams stays within MAX_DATA
-    const available = isRetransmission
-      ? (buffer.lost.ends[0] as number) - offset
-      : Math.min(buffer.end - offset, send.credit.available, this.#credit.available)
-    const header = 1 + varintLength(stream.id) + (offset > 0 ? varintLength(offset) : 0)
-    let length = Math.min(available, packet.room - header)
-    if (length < 0) return false
-    // A frame that does not fill the packet carries its length, so that something can follow.
-    const withLength = length < packet.room - header
-    if (withLength) length = Math.min(length, packet.room - header - varintLength(length))
-    const end = offset + length
-    const fin = send.isFinished && end === buffer.end && !(send.finSent && send.finAcked)
-    if (length <= 0 && !fin) return false
-    packet.byte(FrameType.Stream | (offset > 0 ? 4 : 0) | (withLength ? 2 : 0) | (fin ? 1 : 0))
-    packet.varint(stream.id)
-    if (offset > 0) packet.varint(offset)
-    if (withLength) packet.varint(length)
-    if (length > 0) buffer.copyTo(packet.bytes, packet.at, offset, length)
-    packet.at += length
-    packet.receipt(ReceiptKind.Stream, stream.id, offset, length * 2 + (fin ? 1 : 0))
-    this.#account(stream, send, isRetransmission, offset, length)
-    send.onFrameSent(fin)
+  /** Repeats on the path what others have carried. False when the packet is full. */
+  #writeCopies(packet: PacketWriter, pathId: PathId): boolean {
+    for (const copies of this.copies) {
+      if (copies.pathId !== pathId) continue
+      while (copies.size > 0) {
+        const stream = this.#policy.streamOf(copies.streamId)
+        const send = stream?.send
+        const { offset, lengthAndFin } = copies
+        const length = Math.floor(lengthAndFin / 2)
+        if (stream === undefined || send === undefined || !send.isOutstanding(offset, length, lengthAndFin % 2 === 1)) {
+          copies.shift()
+          continue
+        }
+        if (offset < send.buffer.base) {
+          copies.trim(send.buffer.base - offset)
+          continue
+        }
+        if (packet.room < STREAM_ROOM_MIN) return false
+        const isLast = lengthAndFin % 2 === 1
+        const written = writeFrame(stream, send, packet, offset, length, isLast)
+        if (written < 0) return false
+        stream.packetsSent++
+        stream.packetBytesSent += written
+        this.copiedBytes += written
+        if (written < length) copies.trim(written)
+        else copies.shift()
+      }
+    }
     return true
   }
 
-  #account(stream: Stream, send: SendStream, isRetransmission: boolean, offset: number, length: number): void {
+  #writeLost(stream: Stream, send: SendStream, packet: PacketWriter): boolean {
     const { buffer } = send
-    if (isRetransmission) {
-      buffer.lost.remove(offset, offset + length)
-      stream.retransmissions++
-    } else {
-      buffer.sentEnd = offset + length
-      send.credit.used += length
-      this.#credit.used += length
-      stream.bytesSent += length
-    }
+    if (buffer.lost.count === 0) return this.#writeFresh(stream, send, packet)
+    const offset = buffer.lost.starts[0] as number
+    const end = buffer.lost.ends[0] as number
+    const isLast = send.isFinished && end === buffer.end && !(send.finSent && send.finAcked)
+    const written = writeFrame(stream, send, packet, offset, end - offset, isLast)
+    if (written < 0) return false
+    buffer.lost.remove(offset, offset + written)
+    stream.retransmissions++
+    this.#onWritten(stream, send, offset, written, isLast && offset + written === end)
+    return true
+  }
+
+  // RFC 9000 §2.2: "An endpoint MUST NOT send data on any stream without ensuring that it is within the flow control limits set by its peer."
+  // RFC 9000 §19.9: the sum over all streams stays within MAX_DATA
+  #writeFresh(stream: Stream, send: SendStream, packet: PacketWriter): boolean {
+    const { buffer } = send
+    // A stream with losses in the queue of new data sends those first.
+    if (buffer.lost.count > 0) return this.#writeLost(stream, send, packet)
+    const offset = buffer.sentEnd
+    const length = Math.min(buffer.end - offset, send.credit.available, this.#credit.available)
+    const isLast = send.isFinished && offset + length === buffer.end && !(send.finSent && send.finAcked)
+    const written = writeFrame(stream, send, packet, offset, length, isLast)
+    if (written < 0) return false
+    buffer.sentEnd = offset + written
+    send.credit.used += written
+    this.#credit.used += written
+    stream.bytesSent += written
+    this.#onWritten(stream, send, offset, written, isLast && offset + written === buffer.end)
+    return true
+  }
+
+  #onWritten(stream: Stream, send: SendStream, offset: number, length: number, fin: boolean): void {
     stream.packetsSent++
     stream.packetBytesSent += length
+    send.onFrameSent(fin)
+    if (this.copies.length > 0) this.#oweCopies(stream.id, offset, length, fin)
   }
+
+  #oweCopies(streamId: number, offset: number, length: number, fin: boolean): void {
+    for (const copies of this.copies) {
+      if (copies.pathId !== this.#writingFor) copies.push(streamId, offset, length * 2 + (fin ? 1 : 0))
+    }
+  }
+}
+
+/** Writes one STREAM frame with as much of the range as fits; returns the bytes written, -1 when nothing fits. */
+function writeFrame(
+  stream: Stream,
+  { buffer }: SendStream,
+  packet: PacketWriter,
+  offset: number,
+  available: number,
+  isLast: boolean,
+): number {
+  const header = 1 + varintLength(stream.id) + (offset > 0 ? varintLength(offset) : 0)
+  let length = Math.min(available, packet.room - header)
+  if (length < 0) return -1
+  // A frame that does not fill the packet carries its length, so that something can follow.
+  const withLength = length < packet.room - header
+  if (withLength) length = Math.min(length, packet.room - header - varintLength(length))
+  const fin = isLast && length === available
+  if (length <= 0 && !fin) return -1
+  packet.byte(FrameType.Stream | (offset > 0 ? 4 : 0) | (withLength ? 2 : 0) | (fin ? 1 : 0))
+  packet.varint(stream.id)
+  if (offset > 0) packet.varint(offset)
+  if (withLength) packet.varint(length)
+  if (length > 0) buffer.copyTo(packet.bytes, packet.at, offset, length)
+  packet.at += length
+  packet.receipt(ReceiptKind.Stream, stream.id, offset, length * 2 + (fin ? 1 : 0))
+  return length
 }

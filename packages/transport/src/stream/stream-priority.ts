@@ -1,12 +1,14 @@
 /** Order and share of a stream among those that have something to send: values, bounds, defaults. */
 import { QuicError } from '../errors.ts'
 
-/** For the stream schedulers `prio` (`priority`) and `sprio` (`weight`); what is left out stays as it is. */
+/** For the stream schedulers `prio` and `rfc9218` (`priority`) and `sprio` (`weight`); what is left out stays as it is. */
 export interface StreamPriority {
   /** 0 = most urgent to 7 = least; the range of urgencies in RFC 9218 §4.1. */
   readonly priority?: number
   /** Share of a stream in relation to others, 1 to 256. */
   readonly weight?: number
+  /** Useful before it is whole: takes turns with others of its urgency (RFC 9218 §4.2). For `rfc9218`. */
+  readonly isIncremental?: boolean
 }
 
 export const PRIORITIES = 8

@@ -1,7 +1,11 @@
 /** The contract of stream schedulers, which choose the stream that fills the next packet, and the plainest of them. */
 import type { Stream } from './stream.ts'
+import { DEFAULT_PRIORITY } from './stream-priority.ts'
 
-/** Orders streams that have something to send. A stream is added once and stays until it is removed. */
+/**
+ * Orders streams that have something to send. A stream is added once and stays until it is removed or taken out; its
+ * priority, weight and incremental flag do not change meanwhile.
+ */
 export interface StreamScheduler {
   readonly size: number
   add(stream: Stream): void
@@ -11,8 +15,10 @@ export interface StreamScheduler {
   rotate(): void
   /** The stream from `peek` has nothing more to send. */
   remove(): void
-  /** `stream`, which is queued, gets another priority. Nothing else may write `stream.priority` while it is queued. */
-  reprioritize(stream: Stream, priority: number): void
+  /** Takes `stream`, which is queued, out wherever it stands; may take time in proportion to `size`. */
+  take(stream: Stream): void
+  /** Priority of the stream from `peek`, the same for all where priorities do not count; compares queues with each other. */
+  readonly urgency: number
 }
 
 const COMPACT_AT = 64
@@ -24,6 +30,10 @@ export class RoundRobinScheduler implements StreamScheduler {
 
   get size(): number {
     return this.#queue.length - this.#head
+  }
+
+  get urgency(): number {
+    return DEFAULT_PRIORITY
   }
 
   add(stream: Stream): void {
@@ -49,10 +59,6 @@ export class RoundRobinScheduler implements StreamScheduler {
       this.#queue.splice(0, this.#head)
       this.#head = 0
     }
-  }
-
-  reprioritize(stream: Stream, priority: number): void {
-    stream.priority = priority
   }
 
   /** Takes a stream out wherever it stands; its place in time is linear in the length of the queue. */

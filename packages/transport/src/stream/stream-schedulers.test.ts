@@ -5,12 +5,13 @@ import fc from 'fast-check'
 import { Pair, transfer } from '../testing/index.ts'
 import { SendStream } from './send-stream.ts'
 import { Stream } from './stream.ts'
+import type { StreamPriority } from './stream-priority.ts'
 import type { StreamScheduler } from './stream-scheduler.ts'
 import { createStreamScheduler, streamSchedulers } from './stream-schedulers.ts'
 
 const PACKET_BYTES = 1_200
 
-function stream(id: number, settings: { readonly priority?: number; readonly weight?: number } = {}): Stream {
+function stream(id: number, settings: StreamPriority = {}): Stream {
   const made = new Stream(id * 4, new SendStream(id * 4, 0), undefined)
   Object.assign(made, settings)
   return made
@@ -50,8 +51,9 @@ for (const name of streamSchedulers) {
             queued.add(target)
           } else if (action === 'send' && queued.size > 0) packet(scheduler, 1 + value * 200)
           else if (action === 'change' && queued.has(target)) {
-            scheduler.reprioritize(target, value)
-            target.weight = 1 + value * 30
+            scheduler.take(target)
+            Object.assign(target, { priority: value, weight: 1 + value * 30, isIncremental: value % 2 === 0 })
+            scheduler.add(target)
           } else if (action === 'end' && queued.size > 0) {
             queued.delete(scheduler.peek() as Stream)
             scheduler.remove()
@@ -72,7 +74,7 @@ for (const name of streamSchedulers) {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 400 }), (streams, packets) => {
         const scheduler = createStreamScheduler(name)
-        for (let id = 0; id < streams; id++) scheduler.add(stream(id))
+        for (let id = 0; id < streams; id++) scheduler.add(stream(id, { isIncremental: true }))
         const sent = counts(scheduler, streams, packets)
         assert.ok(Math.max(...sent) - Math.min(...sent) <= 2, `packets by stream: ${sent}`)
       }),
@@ -151,14 +153,56 @@ test('prio: a packet never goes to a stream while a more urgent one waits, and e
   )
 })
 
-test('prio: a queued stream that becomes urgent goes next', () => {
-  const scheduler = createStreamScheduler('prio')
-  const streams = [0, 1, 2].map((id) => stream(id))
-  for (const one of streams) scheduler.add(one)
-  scheduler.reprioritize(streams[2] as Stream, 0)
-  assert.equal(scheduler.peek(), streams[2])
-  scheduler.reprioritize(streams[2] as Stream, 7)
-  assert.equal(scheduler.peek(), streams[0])
+for (const name of ['prio', 'rfc9218'] as const) {
+  test(`${name}: a stream that becomes urgent while it waits goes next`, () => {
+    const pair = new Pair({ client: { streamScheduler: name } }).handshake()
+    const others = [transfer(pair, 'client', 200_000), transfer(pair, 'client', 200_000)]
+    const late = transfer(pair, 'client', 200_000)
+    pair.run(() => (others[0]?.received() ?? 0) > 20_000)
+    pair.connection.setStreamPriority(10, { priority: 0 })
+    const before = others.map((other) => other.received())
+    pair.run(late.isDone)
+    // What was under way already still arrives.
+    for (const [i, other] of others.entries()) assert.ok(other.received() - (before[i] ?? 0) < 80_000)
+  })
+}
+
+test('rfc9218: streams of one urgency that are not incremental follow each other, the oldest first', () => {
+  const scheduler = createStreamScheduler('rfc9218')
+  for (const id of [2, 0, 1]) scheduler.add(stream(id))
+  const order: number[] = []
+  for (let i = 0; i < 9; i++) {
+    order.push(packet(scheduler))
+    if (i % 3 === 2) scheduler.remove()
+  }
+  assert.deepEqual(order, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+})
+
+test('rfc9218: incremental streams share an urgency in turn, and a sequential one among them gets every other packet', () => {
+  const scheduler = createStreamScheduler('rfc9218')
+  scheduler.add(stream(0))
+  scheduler.add(stream(1, { isIncremental: true }))
+  scheduler.add(stream(2, { isIncremental: true }))
+  assert.deepEqual(counts(scheduler, 3, 400), [200, 100, 100])
+})
+
+test('rfc9218: a more urgent stream always goes before, incremental or not', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(7), fc.boolean()), { minLength: 1, maxLength: 20 }), (list) => {
+      const scheduler = createStreamScheduler('rfc9218')
+      for (const [id, [priority, isIncremental]] of list.entries())
+        scheduler.add(stream(id, { priority, isIncremental }))
+      let before = 0
+      while (scheduler.size > 0) {
+        const urgency = (scheduler.peek() as Stream).priority
+        assert.equal(scheduler.urgency, urgency)
+        assert.ok(urgency >= before)
+        before = urgency
+        packet(scheduler)
+        scheduler.remove()
+      }
+    }),
+  )
 })
 
 test('prio: over a connection the urgent stream arrives first', () => {

@@ -1,9 +1,10 @@
 /** The stream schedulers an application can name, and their construction. */
 import { RoundRobinScheduler, type StreamScheduler } from './stream-scheduler.ts'
 import { StrictPriorityScheduler } from './strict-priority.ts'
+import { UrgencyScheduler } from './urgency.ts'
 import { WeightedShareScheduler } from './weighted-share.ts'
 
-export const streamSchedulers = ['rr', 'prio', 'sprio'] as const
+export const streamSchedulers = ['rr', 'prio', 'sprio', 'rfc9218'] as const
 export type StreamSchedulerName = (typeof streamSchedulers)[number]
 
 /** A fresh scheduler for the streams of one connection. */
@@ -15,5 +16,7 @@ export function createStreamScheduler(name: StreamSchedulerName): StreamSchedule
       return new StrictPriorityScheduler()
     case 'sprio':
       return new WeightedShareScheduler()
+    case 'rfc9218':
+      return new UrgencyScheduler()
   }
 }

@@ -2,15 +2,15 @@
 import { TransportError } from '@quicether/wire'
 import type { EventQueue } from '../event-queue.ts'
 import { QuicError } from '../errors.ts'
-import type { ErrorCode, ReadStatus, StreamId, StreamKind, StreamStats } from '../events.ts'
+import type { ErrorCode, PathId, ReadStatus, StreamId, StreamKind, StreamStats } from '../events.ts'
 import { ReceiveWindow, SendCredit } from '../flow/credit.ts'
 import { RecvState, RecvStream } from './recv-stream.ts'
 import { SendState, SendStream } from './send-stream.ts'
 import { Stream, isServerInitiated, isUnidirectional } from './stream.ts'
 import { StreamLimits } from './stream-limits.ts'
-import { StreamOutbox } from './stream-outbox.ts'
+import { StreamOutbox, type StreamPolicy } from './stream-outbox.ts'
 import { type StreamPriority, checkPriority } from './stream-priority.ts'
-import { type StreamSchedulerName, createStreamScheduler } from './stream-schedulers.ts'
+import { RoundRobinScheduler } from './stream-scheduler.ts'
 
 /** Growth of the send buffers with the congestion windows ends here, for one stream and for all together. */
 const SEND_BUFFER_MAX_BYTES = 64 * 1024 * 1024
@@ -30,8 +30,8 @@ export interface StreamSetOptions {
   readonly maxStreamsUni: number
   readonly sendBufferBytes: number
   readonly connectionSendBufferBytes: number
-  /** Default: in turn. */
-  readonly streamScheduler?: StreamSchedulerName
+  /** Default: all streams in turn. */
+  readonly policy?: Omit<StreamPolicy, 'streamOf'>
 }
 
 /** Peer's initial per-stream limits, from its transport parameters. */
@@ -73,7 +73,12 @@ export class StreamSet {
     this.#events = events
     this.window = new ReceiveWindow(options.connectionWindowBytes, options.connectionWindowMaxBytes)
     this.limits = new StreamLimits(options.maxStreamsBidi, options.maxStreamsUni)
-    this.outbox = new StreamOutbox(this.credit, createStreamScheduler(options.streamScheduler ?? 'rr'))
+    const { policy } = options
+    this.outbox = new StreamOutbox(this.credit, {
+      createStreamOrder: () => policy?.createStreamOrder() ?? new RoundRobinScheduler(),
+      isInteractive: (priority, unsentBytes) => policy?.isInteractive?.(priority, unsentBytes) ?? false,
+      streamOf: (id) => this.#streams.get(id),
+    })
     this.#sendBufferBytes = options.sendBufferBytes
     this.#sendPoolBytes = options.connectionSendBufferBytes
   }
@@ -173,6 +178,11 @@ export class StreamSet {
     this.outbox.queueControl(stream)
   }
 
+  /** Every stream that waits with new data has its end written, too. */
+  get isEnding(): boolean {
+    return this.outbox.isEnding
+  }
+
   /** Bytes written and never sent. */
   get queuedBytes(): number {
     return this.#writtenBytes - this.credit.used
@@ -183,10 +193,21 @@ export class StreamSet {
     checkPriority(wanted)
     const stream = this.#streams.get(id)
     if (stream?.send === undefined) return false
-    stream.weight = wanted.weight ?? stream.weight
-    const priority = wanted.priority ?? stream.priority
-    if (stream.send.isQueued) this.outbox.scheduler.reprioritize(stream, priority)
-    else stream.priority = priority
+    this.outbox.requeue(stream, () => {
+      stream.weight = wanted.weight ?? stream.weight
+      stream.priority = wanted.priority ?? stream.priority
+      stream.isIncremental = wanted.isIncremental ?? stream.isIncremental
+    })
+    return true
+  }
+
+  /** Binds what we send on a stream to a path, or to none (ANY_PATH). False when the stream is not open for sending. */
+  bind(id: StreamId, pathId: PathId): boolean {
+    const stream = this.#streams.get(id)
+    if (stream?.send === undefined) return false
+    this.outbox.requeue(stream, () => {
+      stream.boundTo = pathId
+    })
     return true
   }
 

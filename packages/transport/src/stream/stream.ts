@@ -1,7 +1,8 @@
 /** One stream: its parts and its counters. */
-import type { StreamStats } from '../events.ts'
+import type { PathId, StreamStats } from '../events.ts'
 import type { RecvStream } from './recv-stream.ts'
 import type { SendStream } from './send-stream.ts'
+import { ANY_PATH, type StreamClass } from './stream-class.ts'
 import { DEFAULT_PRIORITY, DEFAULT_WEIGHT } from './stream-priority.ts'
 
 export class Stream implements StreamStats {
@@ -16,10 +17,15 @@ export class Stream implements StreamStats {
   packetBytesReceived = 0
   retransmissions = 0
   framesLost = 0
-  /** 0 = most urgent. Written by the stream scheduler while the stream is queued there. */
+  /** 0 = most urgent. Changed only while the stream is in no queue, like the next three. */
   priority: number = DEFAULT_PRIORITY
   /** Share in relation to other streams. */
   weight: number = DEFAULT_WEIGHT
+  isIncremental = false
+  /** Path that its data keeps to while that works; ANY_PATH = no wish. */
+  boundTo: PathId = ANY_PATH
+  /** The queues it stands in now. */
+  queuedIn: StreamClass | undefined = undefined
   /** Books of the scheduler that shares by weight: bytes the stream may still send, and `bytesSent` when last charged. */
   deficitBytes = 0
   chargedBytes = 0

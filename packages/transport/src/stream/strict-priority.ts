@@ -12,6 +12,10 @@ export class StrictPriorityScheduler implements StreamScheduler {
     return this.#size
   }
 
+  get urgency(): number {
+    return this.peek()?.priority ?? PRIORITIES
+  }
+
   add(stream: Stream): void {
     this.#queueOf(stream).add(stream)
     this.#size++
@@ -32,11 +36,9 @@ export class StrictPriorityScheduler implements StreamScheduler {
     this.#size--
   }
 
-  reprioritize(stream: Stream, priority: number): void {
-    if (priority === stream.priority) return
+  take(stream: Stream): void {
     this.#queueOf(stream).take(stream)
-    stream.priority = priority
-    this.#queueOf(stream).add(stream)
+    this.#size--
   }
 
   #queueOf(stream: Stream): RoundRobinScheduler {

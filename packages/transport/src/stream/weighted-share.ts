@@ -16,6 +16,10 @@ export class WeightedShareScheduler implements StreamScheduler {
     return this.#ring.size
   }
 
+  get urgency(): number {
+    return this.#ring.urgency
+  }
+
   add(stream: Stream): void {
     stream.chargedBytes = stream.bytesSent
     this.#ring.add(stream)
@@ -44,8 +48,11 @@ export class WeightedShareScheduler implements StreamScheduler {
     this.#settle()
   }
 
-  reprioritize(stream: Stream, priority: number): void {
-    stream.priority = priority
+  take(stream: Stream): void {
+    charge(stream)
+    stream.deficitBytes = Math.min(stream.deficitBytes, 0)
+    this.#ring.take(stream)
+    this.#settle()
   }
 
   /** Lets rounds pass until the stream at the head may send. Each one pays off a part of what is owed: it ends. */
