@@ -120,4 +120,7 @@ class FrameLister implements FrameSink {
   onPathCidsBlocked(pathId: number): void {
     this.#frames.push(`PATH_CIDS_BLOCKED ${pathId}`)
   }
+  onAdditionalAddresses(sequence: number, count: number): void {
+    this.#frames.push(`ADDITIONAL_ADDRESSES ${sequence}: ${count}`)
+  }
 }

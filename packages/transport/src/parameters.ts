@@ -27,7 +27,7 @@ export interface PreferredEndpoint {
 }
 
 /** Parameters of this endpoint for one connection; connection IDs are added by the caller. */
-export function localParameters(config: TransportConfig): TransportParameters {
+export function localParameters(config: TransportConfig, role: Role): TransportParameters {
   return {
     ...defaultTransportParameters(),
     maxIdleTimeoutMs: Math.ceil(config.idleTimeoutUs / 1000),
@@ -43,6 +43,8 @@ export function localParameters(config: TransportConfig): TransportParameters {
     activeConnectionIdLimit: config.activeCidLimit,
     maxDatagramFrameSize: config.datagramFrameBytesMax,
     greaseQuicBit: config.isGreaseEnabled,
+    // draft-piraux-quic-additional-addresses-03 §3: sent by clients only; of use where there are further paths
+    additionalAddresses: role === 'client' && config.maxPaths > 1 && config.announcedAddressesMax > 0,
     ...(config.maxPaths > 1 ? { initialMaxPathId: config.maxPaths - 1 } : {}),
   }
 }

@@ -34,7 +34,7 @@ export class ConnectionTimers {
   }
 
   #pathTimeoutUs(path: Path, nowUs: Micros): Micros {
-    if (path.isAbandoned || !path.isAddressable()) return NEVER
+    if (path.isAbandoned || !path.mayTransmit()) return NEVER
     const isBlocked = path.isAmplificationBlocked()
     let next = path.recovery.deadlineUs(isBlocked)
     if (!isBlocked) {
@@ -80,7 +80,7 @@ export class ConnectionTimers {
   }
 
   #onPathTimeout(path: Path, nowUs: Micros): void {
-    if (path.isAbandoned) return
+    if (path.isAbandoned || !path.mayTransmit()) return
     path.mtu.onTimeout(nowUs)
     if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
     // A path that has fallen silent must not hold data back while another one works.

@@ -1,4 +1,4 @@
-/** Frame types (RFC 9000 §19, RFC 9221, RFC 10069) and where each may appear. */
+/** Frame types (RFC 9000 §19, RFC 9221, RFC 10069, additional addresses) and where each may appear. */
 
 export const FrameType = {
   Padding: 0x00,
@@ -37,6 +37,8 @@ export const FrameType = {
   MaxPathId: 0x3e7a,
   PathsBlocked: 0x3e7b,
   PathCidsBlocked: 0x3e7c,
+  /** draft-piraux-quic-additional-addresses-03: the experimental number of that version. */
+  AdditionalAddresses: 0x925adda03,
 } as const
 
 const names = new Map<number, string>(
@@ -69,6 +71,8 @@ export function levelsOfFrame(type: number): number {
   // RFC 10069: multipath frames are 1-RTT only
   if (type === FrameType.PathAck || type === FrameType.PathAckEcn) return O
   if (type >= FrameType.PathAbandon && type <= FrameType.PathCidsBlocked) return O
+  // draft-piraux-quic-additional-addresses-03 §4: "can only appear in 1-RTT packets"
+  if (type === FrameType.AdditionalAddresses) return O
   return 0
 }
 

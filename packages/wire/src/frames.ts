@@ -1,7 +1,8 @@
 /** Decoder of packet payloads: calls one method of a sink per frame, with scalars and offsets, never objects. */
 import { TransportError } from './errors.ts'
 import { FrameType, isAckEliciting, isProbingFrame, levelsOfFrame } from './frame-types.ts'
-import { Reader } from './varint.ts'
+import { readAddressList } from './server-addresses.ts'
+import { Reader, varintLength } from './varint.ts'
 
 /** Most ACK ranges kept from one frame; further (older) ranges are checked and left out. */
 export const ACK_RANGES_MAX = 512
@@ -59,6 +60,8 @@ export interface FrameSink {
   onMaxPathId(limit: number): void
   onPathsBlocked(limit: number): void
   onPathCidsBlocked(pathId: number, nextSequence: number): void
+  /** `count` checked entries lie in `[start, end)`: `visitAddresses` reads them. */
+  onAdditionalAddresses(sequence: number, count: number, start: number, end: number): void
 }
 
 /** Bits of `decodeFrames`' result. */
@@ -70,7 +73,7 @@ const ackView = new AckView()
 
 /**
  * Decodes the frames in `bytes[start, end)` of a packet of `level` (0 Initial, 1 0-RTT, 2 Handshake, 3 1-RTT).
- * `multipath` allows the frames of RFC 10069. Returns `AckElicitingBit | NonProbingBit` as they apply.
+ * `multipath` allows the frames of RFC 10069; ADDITIONAL_ADDRESSES is for the sink to refuse. Returns `AckElicitingBit | NonProbingBit` as they apply.
  * Throws TransportError on the first violation; frames before it have reached the sink. Not reentrant.
  */
 export function decodeFrames(
@@ -103,13 +106,12 @@ function checkType(type: number, encodedLength: number, levelBit: number, multip
   const levels = levelsOfFrame(type)
   // RFC 9000 §12.4: "An endpoint MUST treat the receipt of a frame of unknown type as a connection error of type FRAME_ENCODING_ERROR."
   if (levels === 0) throw new TransportError('FRAME_ENCODING_ERROR', type, `unknown frame type 0x${type.toString(16)}`)
-  const isPathFrame = type >= FrameType.PathAck
+  const isPathFrame = type >= FrameType.PathAck && type <= FrameType.PathCidsBlocked
   if (isPathFrame && !multipath) {
     throw new TransportError('FRAME_ENCODING_ERROR', type, 'multipath frame without negotiation')
   }
   // RFC 9000 §12.4: "the frame type field in all frames … MUST use the shortest possible encoding" (PROTOCOL_VIOLATION allowed)
-  const shortest = type < 0x40 ? 1 : 2
-  if (encodedLength !== shortest)
+  if (encodedLength !== varintLength(type))
     throw new TransportError('PROTOCOL_VIOLATION', type, 'frame type not in shortest form')
   // RFC 9000 §17.2.4: Handshake packets with frames of other types are PROTOCOL_VIOLATION
   // RFC 9000 §12.4: "An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error of type PROTOCOL_VIOLATION."
@@ -292,6 +294,8 @@ function pathIdOf(r: Reader): number {
 
 function decodePathFrame(r: Reader, type: number, sink: FrameSink): void {
   switch (type) {
+    case FrameType.AdditionalAddresses:
+      return decodeAdditionalAddresses(r, sink)
     case FrameType.PathAck:
     case FrameType.PathAckEcn:
       return decodeAck(r, pathIdOf(r), type === FrameType.PathAckEcn, sink)
@@ -311,4 +315,13 @@ function decodePathFrame(r: Reader, type: number, sink: FrameSink): void {
     default:
       return sink.onPathCidsBlocked(pathIdOf(r), r.varint())
   }
+}
+
+// draft-piraux-quic-additional-addresses-03 §4
+function decodeAdditionalAddresses(r: Reader, sink: FrameSink): void {
+  const sequence = r.varint()
+  const count = r.varint()
+  const start = r.offset
+  readAddressList(r, count)
+  sink.onAdditionalAddresses(sequence, count, start, r.offset)
 }

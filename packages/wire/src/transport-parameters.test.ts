@@ -47,11 +47,20 @@ test("a server's parameters survive the wire, preferred address and version info
   assert.deepEqual(decodeTransportParameters(bytes, 'server'), parameters)
 })
 
+test('a client says that it understands announced addresses', () => {
+  const parameters = { ...defaultTransportParameters(), additionalAddresses: true }
+  const bytes = encodeTransportParameters(parameters)
+  assert.equal(Buffer.from(bytes).toString('hex'), 'c0000009' + '25adda03' + '00')
+  assert.deepEqual(decodeTransportParameters(bytes, 'client'), parameters)
+})
+
 test('absent parameters mean the defaults of the RFC', () => {
   assert.deepEqual(decodeTransportParameters(new Uint8Array(0), 'client'), defaultTransportParameters())
 })
 
 for (const [what, bytes, sender] of [
+  ['a client-only parameter from a server', [0xc0, 0, 0, 9, 0x25, 0xad, 0xda, 3, 0], 'server'],
+  ['additional_addresses with a value', [0xc0, 0, 0, 9, 0x25, 0xad, 0xda, 3, 1, 0], 'client'],
   ['a duplicate', [1, 1, 5, 1, 1, 5], 'server'],
   ['a server-only parameter from a client', [2, 16, ...token], 'client'],
   ['a payload size below 1200', [3, 2, 0x44, 0xaf], 'server'],

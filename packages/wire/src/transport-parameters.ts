@@ -24,6 +24,8 @@ export const ParameterId = {
   MaxDatagramFrameSize: 0x20,
   InitialMaxPathId: 0x3e,
   GreaseQuicBit: 0x2ab2,
+  /** draft-piraux-quic-additional-addresses-03: the experimental number of that version. */
+  AdditionalAddresses: 0x925adda03,
 } as const
 
 export interface PreferredAddress {
@@ -60,6 +62,8 @@ export interface TransportParameters {
   greaseQuicBit: boolean
   /** Undefined = multipath not supported by the sender. */
   initialMaxPathId?: number
+  /** Client: it understands ADDITIONAL_ADDRESSES frames. */
+  additionalAddresses: boolean
 }
 
 /** Values that hold when a parameter is absent (RFC 9000 §18.2). */
@@ -79,6 +83,7 @@ export function defaultTransportParameters(): TransportParameters {
     activeConnectionIdLimit: 2,
     maxDatagramFrameSize: 0,
     greaseQuicBit: false,
+    additionalAddresses: false,
   }
 }
 
@@ -128,6 +133,9 @@ export function decodeTransportParameters(bytes: Uint8Array, sender: 'client' | 
       // RFC 9000 §18.2: "A client MUST NOT include any server-only transport parameter"
       if (sender === 'client' && serverOnly.includes(id))
         bad(`server-only parameter 0x${id.toString(16)} from a client`)
+      // draft-piraux-quic-additional-addresses-03 §3: "It MUST NOT be sent by a server."
+      if (sender === 'server' && id === ParameterId.AdditionalAddresses)
+        bad('client-only parameter additional_addresses from a server')
       decodeOne(parameters, id, bytes.subarray(start, start + length))
     }
   } catch (error) {
@@ -167,6 +175,10 @@ function decodeOne(p: TransportParameters, id: number, value: Uint8Array): void 
       // RFC 9287 §3: "The value of this transport parameter … MUST be empty … treat … as … TRANSPORT_PARAMETER_ERROR"
       if (value.length !== 0) bad('grease_quic_bit carries a value')
       p.greaseQuicBit = true
+      return
+    case ParameterId.AdditionalAddresses:
+      if (value.length !== 0) bad('additional_addresses carries a value')
+      p.additionalAddresses = true
       return
     case ParameterId.PreferredAddress:
       p.preferredAddress = decodePreferredAddress(value)
@@ -299,6 +311,7 @@ export function encodeTransportParameters(
     writer.value(ParameterId.VersionInformation, bytes)
   }
   if (p.greaseQuicBit) writer.value(ParameterId.GreaseQuicBit, new Uint8Array(0))
+  if (p.additionalAddresses) writer.value(ParameterId.AdditionalAddresses, new Uint8Array(0))
   if (p.initialMaxPathId !== undefined) writer.number(ParameterId.InitialMaxPathId, p.initialMaxPathId)
   if (grease) writer.value(grease.id, grease.value)
   return writer.finish()

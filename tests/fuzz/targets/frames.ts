@@ -1,5 +1,11 @@
 /** Fuzzes the frame decoder: any payload at any level gives frames within bounds, or a transport error, in linear work. */
-import { type AckView, decodeFrames, type FrameSink, TransportError } from '../../../packages/wire/src/index.ts'
+import {
+  type AckView,
+  decodeFrames,
+  type FrameSink,
+  TransportError,
+  visitAddresses,
+} from '../../../packages/wire/src/index.ts'
 import { type FuzzTarget, magnitude, promise, shape } from '../target.ts'
 
 const samples = [
@@ -28,6 +34,7 @@ const samples = [
   '7e75 02 00',
   '7e76 02 05 7e77 02 06',
   '7e78 02 03 01 04 01020304 000102030405060708090a0b0c0d0e0f',
+  'c0000009 25adda03 01 02 04 0a000002 01bb 06 20010db8000000000000000000000009 01bb',
   '7e79 02 01 7e7a 08 7e7b 08 7e7c 02 01',
 ]
 
@@ -39,12 +46,12 @@ export const frames: FuzzTarget = {
     const payloads = samples.map((text) => Buffer.from(text.replaceAll(' ', ''), 'hex'))
     return [...payloads, Buffer.concat(payloads.slice(0, 20))].map((payload) => Uint8Array.from([7, ...payload]))
   },
-  dictionary: ['7e75', '7e76', '7e78', '7e7c', '3e', '3f', '40', '02', 'c000000000000006'].map((text) =>
-    Uint8Array.from(Buffer.from(text, 'hex')),
+  dictionary: ['7e75', '7e76', '7e78', '7e7c', '3e', '3f', '40', '02', 'c000000000000006', 'c000000925adda03'].map(
+    (text) => Uint8Array.from(Buffer.from(text, 'hex')),
   ),
   run(input) {
     const mode = input[0] ?? 0
-    const sink = new CheckingSink(1, input.length)
+    const sink = new CheckingSink(input, 1, input.length)
     try {
       const bits = decodeFrames(input, 1, Math.max(1, input.length), mode & 3, (mode & 4) !== 0, sink)
       return `${sink.summary()} = ${bits}`
@@ -59,11 +66,13 @@ export const frames: FuzzTarget = {
 
 class CheckingSink implements FrameSink {
   calls = 0
+  readonly #bytes: Uint8Array
   readonly #start: number
   readonly #end: number
   #seen = ''
 
-  constructor(start: number, end: number) {
+  constructor(bytes: Uint8Array, start: number, end: number) {
+    this.#bytes = bytes
     this.#start = start
     this.#end = end
   }
@@ -194,6 +203,17 @@ class CheckingSink implements FrameSink {
   onPathCidsBlocked(pathId: number, nextSequence: number): void {
     this.#saw('6')
     this.#numbers(pathId, nextSequence)
+  }
+  onAdditionalAddresses(sequence: number, count: number, start: number, end: number): void {
+    this.#saw('7')
+    this.#numbers(sequence, count)
+    this.#range(start, end)
+    let visited = 0
+    visitAddresses(this.#bytes, start, end, (address, port) => {
+      visited++
+      promise(/^[0-9a-f.:]{7,39}$/.test(address) && port >= 0 && port <= 65_535, 'an address that can be written')
+    })
+    promise(visited === count, 'as many addresses as counted')
   }
 
   /** The kinds of the first frames tell outcomes apart; later ones only count. */

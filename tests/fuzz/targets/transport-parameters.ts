@@ -18,9 +18,11 @@ export const transportParameters: FuzzTarget = {
       initialSourceCid: new Uint8Array(8),
       initialMaxData: 1_000_000,
       initialMaxPathId: 4,
+      additionalAddresses: true,
     }
     const server = {
       ...client,
+      additionalAddresses: false,
       originalDestinationCid: new Uint8Array(8),
       statelessResetToken: new Uint8Array(16),
       retrySourceCid: new Uint8Array(0),
@@ -42,8 +44,8 @@ export const transportParameters: FuzzTarget = {
       Uint8Array.from([1, ...encodeTransportParameters(server)]),
     ]
   },
-  dictionary: ['00', '02', '0a', '0b', '0c00', '0d', '0e', '11', '3e', '6ab200', '20'].map((text) =>
-    Uint8Array.from(Buffer.from(text, 'hex')),
+  dictionary: ['00', '02', '0a', '0b', '0c00', '0d', '0e', '11', '3e', '6ab200', '20', 'c000000925adda0300'].map(
+    (text) => Uint8Array.from(Buffer.from(text, 'hex')),
   ),
   run(input) {
     const sender = ((input[0] ?? 0) & 1) === 0 ? 'client' : 'server'

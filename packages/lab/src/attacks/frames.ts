@@ -190,4 +190,7 @@ export class FrameTally implements FrameSink {
   onPathCidsBlocked(): void {
     this.#count('path_cids_blocked')
   }
+  onAdditionalAddresses(): void {
+    this.#count('additional_addresses')
+  }
 }

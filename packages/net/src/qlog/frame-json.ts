@@ -1,5 +1,5 @@
 /** Turns decoded frames into the JSON of draft-ietf-quic-qlog-quic-events §"QUIC Frames", as text. */
-import { type AckView, decodeFrames, type FrameSink, frameTypeName, transportErrorName } from '@quicether/wire'
+import { type AckView, decodeFrames, type FrameSink, frameTypeName, transportErrorName, visitAddresses } from '@quicether/wire'
 
 /** Bytes of opaque content (tokens, close reasons) that are written out. */
 const OPAQUE_BYTES_MAX = 256
@@ -167,6 +167,12 @@ export class FrameJson implements FrameSink {
 
   onPathCidsBlocked(pathId: number, nextSequence: number): void {
     this.#add('path_cids_blocked', `,"path_id":${pathId},"next_sequence_number":${nextSequence}`)
+  }
+
+  onAdditionalAddresses(sequence: number, _count: number, start: number, end: number): void {
+    const addresses: string[] = []
+    visitAddresses(this.#bytes, start, end, (address, port) => addresses.push(`{"ip":"${address}","port":${port}}`))
+    this.#add('additional_addresses', `,"sequence_number":${sequence},"addresses":[${addresses.join(',')}]`)
   }
 
   #add(type: string, rest: string): void {

@@ -383,7 +383,7 @@ export class Endpoint {
       tuple,
       version,
       localCid,
-      parameters: localParameters(config),
+      parameters: localParameters(config, role),
       createTls,
       nowUs,
     })

@@ -89,6 +89,8 @@ export class Multipath {
       const path = this.#add(id, tuple, registry)
       // A client knows that the server's address is the server's: only the way is unproven.
       path.receivedBytes = 1e9
+      // draft-piraux-quic-additional-addresses-03 §5: "A client MUST NOT send non-probing frames to an additional address prior to validating that address."
+      path.isRemoteUnproven = !core.paths.hasProven(tuple)
       path.status = status
       if (status === 'backup') this.#queueStatus(path)
       core.paths.startValidation(path, nowUs)

@@ -63,6 +63,14 @@ export class PathManager {
     return true
   }
 
+  /** Whether the remote end of `tuple` is known to be the peer: an open path leads there. */
+  hasProven({ remoteAddress, remotePort }: PathTuple): boolean {
+    return this.paths.some(
+      ({ tuple, isValidated }) =>
+        isValidated && tuple.remoteAddress === remoteAddress && tuple.remotePort === remotePort,
+    )
+  }
+
   /** Validates the tuple of a path that has just been opened. */
   startValidation(path: Path, nowUs: Micros): void {
     const probe = this.#addProbe(path, path.tuple, 'active')

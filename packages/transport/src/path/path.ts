@@ -50,6 +50,10 @@ export class Path {
   peerStatusSequence = -1
   /** A PATH_ABANDON was sent: nothing may be sent here any more. */
   isAbandoned = false
+  /**
+   * Client: the server's address is only a claim until the path is validated; until then nothing but probes goes there.
+   */
+  isRemoteUnproven = false
   /** When an abandoned path is forgotten. */
   deleteAtUs: Micros = NEVER
   readonly #isPaced: boolean
@@ -82,9 +86,17 @@ export class Path {
     return this.isValidated && !this.isAbandoned
   }
 
-  /** Whether there is a connection ID to send to: a further path may be opened by a packet that overtook it. */
+  /**
+   * Whether there is a connection ID to send to: a further path may be opened by a packet that overtook it, and the peer
+   * may withdraw the last one. The path rests until there is one.
+   */
   isAddressable(): boolean {
-    return this.id === 0 || this.cids.active !== undefined
+    return this.cids.active !== undefined
+  }
+
+  /** Whether packets other than probes may go there at all. */
+  mayTransmit(): boolean {
+    return this.isAddressable() && (this.isValidated || !this.isRemoteUnproven)
   }
 
   /** Nothing has come back for a probe timeout: others go first until something does. */

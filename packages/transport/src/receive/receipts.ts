@@ -67,6 +67,8 @@ export class Receipts implements ReceiptSink {
       case ReceiptKind.PathStatus:
       case ReceiptKind.MaxPathId:
         return core.multipath.onLost(kind, a, b)
+      case ReceiptKind.AdditionalAddresses:
+        return core.announcer.onLost(a)
       case ReceiptKind.HandshakeDone:
         core.handshakeDonePending = true
         return

@@ -321,6 +321,10 @@ export class Receiver implements FrameSink {
     this.#core.multipath.onCidsBlocked(pathId, nextSequence)
   }
 
+  onAdditionalAddresses(sequence: number, _count: number, start: number, end: number): void {
+    this.#core.announced.onFrame(sequence, this.#bytes, start, end, this.#nowUs)
+  }
+
   /** Whether packets may still be processed. */
   get isOpen(): boolean {
     return this.#core.state <= LifeState.Established

@@ -49,6 +49,8 @@ export const ReceiptKind = {
   PathCidsBlocked: 22,
   /** a: largest acknowledged number, b: path */
   PathAck: 23,
+  /** a: sequence */
+  AdditionalAddresses: 24,
 } as const
 
 export const RECEIPT_WORDS = 4

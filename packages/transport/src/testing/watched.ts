@@ -8,6 +8,7 @@ import { Pair, type PairOptions } from './pair.ts'
 export interface Sent {
   readonly role: 'client' | 'server'
   readonly level: Level
+  readonly pathId: number
   readonly packetNumber: number
   readonly length: number
   readonly atUs: number
@@ -118,11 +119,24 @@ export class Notes implements FrameSink {
   onDatagram(): void {
     this.names.push('datagram')
   }
-  onPathAbandon(): void {}
-  onPathStatus(): void {}
-  onMaxPathId(): void {}
-  onPathsBlocked(): void {}
-  onPathCidsBlocked(): void {}
+  onPathAbandon(): void {
+    this.names.push('path_abandon')
+  }
+  onPathStatus(): void {
+    this.names.push('path_status')
+  }
+  onMaxPathId(): void {
+    this.names.push('max_path_id')
+  }
+  onPathsBlocked(): void {
+    this.names.push('paths_blocked')
+  }
+  onPathCidsBlocked(): void {
+    this.names.push('path_cids_blocked')
+  }
+  onAdditionalAddresses(): void {
+    this.names.push('additional_addresses')
+  }
 }
 
 /** A pair whose packets are noted as they leave. */
@@ -133,6 +147,7 @@ export function watched(options: PairOptions = {}): {
 } {
   const sent: Sent[] = []
   const notes = { client: new Notes(), server: new Notes() }
+  const isMultipath = (options.client?.maxPaths ?? 1) > 1 && (options.server?.maxPaths ?? 1) > 1
   const observer = (role: 'client' | 'server'): ConnectionObserver => ({
     connectionStarted() {},
     packetSent(packet: PacketInfo, bytes: Uint8Array, start: number, end: number, atUs: number) {
@@ -141,13 +156,13 @@ export function watched(options: PairOptions = {}): {
       const pathFrom = mine.pathData.length
       mine.bytes = bytes
       try {
-        decodeFrames(bytes, start, end, packet.level, false, mine)
+        decodeFrames(bytes, start, end, packet.level, isMultipath, mine)
       } catch (error) {
         mine.violations.push(String(error))
       }
-      const { level, packetNumber, length } = packet
+      const { level, pathId, packetNumber, length } = packet
       const frames = mine.names.slice(from)
-      sent.push({ role, level, packetNumber, length, atUs, frames, pathData: mine.pathData.slice(pathFrom) })
+      sent.push({ role, level, pathId, packetNumber, length, atUs, frames, pathData: mine.pathData.slice(pathFrom) })
     },
     packetReceived() {},
     packetDropped() {},

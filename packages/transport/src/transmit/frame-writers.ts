@@ -61,6 +61,7 @@ export function hasControl(core: ConnectionCore): boolean {
     core.newTokens.length > 0 ||
     hasCidControl(core) ||
     core.multipath.hasPending() ||
+    core.announcer.hasPending() ||
     streams.window.needsAnnouncement ||
     streams.limits.announce[0] ||
     streams.limits.announce[1] ||
@@ -129,6 +130,7 @@ export function writeConnectionControl(packet: PacketWriter, core: ConnectionCor
     packet.copy(token)
     packet.receipt(ReceiptKind.NewToken)
   }
+  core.announcer.write(packet)
   writeFlowControl(packet, core)
 }
 

@@ -84,7 +84,7 @@ export class Transmitter {
     const order = this.#order
     order.length = 0
     for (const path of paths) {
-      if (path.isAbandoned || !path.isAddressable()) continue
+      if (path.isAbandoned || !path.mayTransmit()) continue
       let at = order.length
       while (at > 0 && isBefore(path, order[at - 1] as Path)) at--
       order.splice(at, 0, path)
@@ -96,6 +96,7 @@ export class Transmitter {
 
   #pollTrain(out: TransmitBatch, path: Path, nowUs: Micros): boolean {
     const train = this.#train
+    if (!path.mayTransmit()) return false
     train.beginTrain(out, path.tuple)
     this.#maybeUpdateKeys(nowUs)
     train.budget = path.sendBudget(nowUs)
