@@ -12,6 +12,7 @@ const commands = {
   test: { entry: 'scripts/test.ts', about: 'everything check does, then processes, fuzz corpora, capture, interop' },
   check: { entry: 'scripts/check.ts', about: 'types, lint, tidy, spec citations, unit and simulation tests' },
   bench: { entry: 'tests/bench/main.ts', about: 'throughput and request rate beside other stacks' },
+  links: { entry: 'tests/bench/links/main.ts', about: 'several paths over emulated links, beside Linux MPTCP (root)' },
   sim: { entry: 'packages/lab/bin/sim.ts', about: 'seeded simulations in virtual time' },
   spec: { entry: 'scripts/spec.ts', native: false, about: 'requirements of the RFCs: cited, tested, missing' },
   fuzz: { entry: 'tests/fuzz/main.ts', about: 'fuzz one target' },

@@ -354,13 +354,14 @@ static bool deliver(direction *d) {
   return did;
 }
 
-static void report(const direction *d) {
+static void report(direction *d) {
   const counters *c = &d->count;
+  leave_queue(d, now_ns());
   fprintf(stderr,
           "linkem %s: in %lu frames %lu bytes, out %lu frames %lu bytes, dropped: queue %lu loss %lu down %lu nat %lu "
-          "too big %lu; longest queue %lu bytes, overtakings %lu, late by %.1f us on average, %.1f us at most\n",
+          "too big %lu; queue now %lu bytes, longest %lu bytes, overtakings %lu, late by %.1f us on average, %.1f us at most\n",
           d->name, c->rx, c->rx_bytes, c->tx, c->tx_bytes, c->queue_drops, c->losses, c->down_drops, c->nat_drops,
-          c->too_big, c->queue_bytes_max, c->overtakings, c->tx > 0 ? (double)c->late_ns / 1e3 / (double)c->tx : 0,
+          c->too_big, d->queue_bytes, c->queue_bytes_max, c->overtakings, c->tx > 0 ? (double)c->late_ns / 1e3 / (double)c->tx : 0,
           (double)c->late_ns_max / 1e3);
 }
 

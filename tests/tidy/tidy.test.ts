@@ -19,7 +19,7 @@ const entries = [
   ...sources
     .map(({ file }) => file)
     .filter((file) =>
-      /^(scripts\/(check|test|spec|spec-index|reporter)|packages\/[^/]+\/bin\/[^/]+|packages\/cli\/src\/main|tests\/[^/]+\/main|examples\/.+)\.ts$/.test(
+      /^(scripts\/(check|test|spec|spec-index|reporter)|packages\/[^/]+\/bin\/[^/]+|packages\/cli\/src\/main|tests\/([^/]+\/)+main|examples\/.+)\.ts$/.test(
         file,
       ),
     ),
