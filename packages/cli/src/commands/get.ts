@@ -1,18 +1,12 @@
 /** `quicether get`: files over HTTP/3 and over every interface given at once. */
-import { lookup } from 'node:dns/promises'
-import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { setTimeout as delayed } from 'node:timers/promises'
 import { Http3Client } from '@quicether/http3'
-import type { OpenPathOptions, Pem, QuicConnection } from '@quicether/net'
-import { codeOf, formatBytes, formatMs, formatRate, messageOf, UserError } from '@quicether/router'
+import type { OpenPathOptions, QuicConnection } from '@quicether/net'
+import { formatMs, messageOf } from '@quicether/router'
+import { type Command, InvalidArgumentError } from 'commander'
+import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
 import {
-  type PacketSchedulerName,
-  packetSchedulers,
-  type StreamSchedulerName,
-  streamSchedulers,
-} from '@quicether/transport'
-import { type Command, Option } from 'commander'
-import {
-  type DownloadProgress,
   type DownloadResult,
   type DownloadTarget,
   download,
@@ -20,26 +14,21 @@ import {
   parseUrls,
   STANDARD_OUTPUT,
 } from '../files/download.ts'
-import { findInterfaces } from '../files/interfaces.ts'
-import { PATHS_MAX, type PlannedPath, planPaths } from '../files/path-plan.ts'
+import { DownloadProgress } from '../files/download-progress.ts'
+import { type GetFacts, getReport, getSummary } from '../files/get-report.ts'
+import { type ConnectionFlags, furtherPath, openConnection, type PathPlan, planOf } from '../files/open-connection.ts'
+import { PathMonitor } from '../files/path-monitor.ts'
+import { PATHS_MAX } from '../files/path-plan.ts'
+import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
 import { examples } from '../help.ts'
-import { list, windowKiB, wholeNumber } from '../option-values.ts'
-import { PathBars, PathTracker, pathReport, pathTable } from '../terminal/path-view.ts'
-import { authorities } from './client.ts'
+import { list, wholeNumber } from '../option-values.ts'
+import { PathBars } from '../terminal/path-view.ts'
 
-interface GetFlags {
+interface GetFlags extends ConnectionFlags, TransportFlags, DiagnosticsFlags {
   readonly output?: string
-  readonly interfaces?: readonly string[]
-  readonly localAddresses?: readonly string[]
-  readonly mip?: readonly string[]
-  readonly paths?: number
-  readonly ca?: string
-  readonly insecure?: boolean
-  readonly serverName?: string
-  readonly timeout: number
-  readonly flowWindow?: number
-  readonly scheduler: PacketSchedulerName
-  readonly streamScheduler: StreamSchedulerName
+  readonly range?: string
+  readonly continue: boolean
+  readonly delay: number
   readonly verbose?: boolean
   readonly json?: boolean
 }
@@ -47,33 +36,27 @@ interface GetFlags {
 /** Closing waits this long for the server to acknowledge. */
 const closeMs = 1_000
 
-/** What helps, by the code of the failure. */
-const remedies: Readonly<Record<string, string>> = {
-  ERR_NOT_LISTENING: 'Start the server there, or check host and port of the URL.',
-  ERR_HANDSHAKE_TIMEOUT: 'Check that a QUIC server listens there and that no firewall drops UDP.',
-  ERR_TLS: 'Name the certificate or its authority with --ca, or skip the check with --insecure for a test.',
-  ERR_TLS_REFUSED: 'The server refused the TLS handshake; check --server-name.',
-  ERR_RESOLVE: 'Check the host name.',
-  ERR_ADDRESS: 'Give addresses of this machine to --local-addresses, or names of its interfaces to --interfaces.',
-}
-
 /** Adds the command to the program. */
 export function addGetCommand(program: Command): void {
-  program
+  const command = program
     .command('get')
     .summary('download files, over several paths at once')
     .description(
-      "Downloads files over HTTP/3. With several interfaces or addresses, one connection uses them all at once (RFC 10069): the first one talks to the URL's address, the n-th further one to the n-th --mip address. The flags of the 2017 fork (-n, -mip, -f, -sc, -ssc, -v) work, too.",
+      "Downloads files over HTTP/3. With several interfaces or addresses, one connection uses them all at once (RFC 10069): the first one talks to the URL's address, the n-th further one to the n-th --mip address. An aborted download goes on where it ended. The flags of the 2017 fork (-n, -mip, -c, -f, -sc, -ssc, -d, -fmp, -v) work, too.",
     )
     .argument('<url...>', 'what to download, all from one server')
     .option(
       '-o, --output <file>',
       'where to; a directory for several URLs; - = standard output (default: the name in the URL)',
     )
+    .option('--range <bytes>', 'only these bytes: first-last, first- or -count', byteRange)
+    .option('--no-continue', 'begin at the first byte, whatever an aborted run has left')
     .option('-n, --interfaces <names>', 'network interfaces to use, separated by commas; beginnings of names do', list)
     .option('--local-addresses <addresses>', 'addresses of this machine to use instead, separated by commas', list)
     .option('--mip <addresses>', 'further addresses of the server, as address or address:port', list)
     .option('--paths <count>', 'paths to open in all, taking interfaces in turn', wholeNumber(1, PATHS_MAX))
+    .option('--fake-multipath', 'use the one interface twice, to try several paths without having them')
+    .option('--delay <ms>', 'request each further URL so much later than the one before', wholeNumber(0, 3_600_000), 0)
     .option('--ca <file>', "trusted certificates in PEM (default: well-known ones and this machine's self-made one)")
     .option('--insecure', 'do not verify the certificate')
     .option('--server-name <name>', 'name to ask for and to verify (default: the host)')
@@ -83,13 +66,7 @@ export function addGetCommand(program: Command): void {
       wholeNumber(10, 600_000),
       5_000,
     )
-    .option('-f, --flow-window <kB>', 'initial window of streams and the connection in KiB', windowKiB)
-    .addOption(
-      new Option('--scheduler <name>', 'which path a packet takes').choices(packetSchedulers).default('minrtt'),
-    )
-    .addOption(
-      new Option('--stream-scheduler <name>', 'which stream goes next').choices(streamSchedulers).default('rr'),
-    )
+  addDiagnosticsOptions(addTransportOptions(command))
     .option('-v, --verbose', 'tell of each change of a path')
     .option('--json', 'print JSON')
     .addHelpText(
@@ -98,6 +75,7 @@ export function addGetCommand(program: Command): void {
         'quicether get https://127.0.0.1:4433/file.bin',
         'quicether get https://192.0.2.1:4433/f --interfaces eth,wlan --mip 198.51.100.1:4433 --output f',
         'quicether get https://127.0.0.1:4433/f --local-addresses 127.0.0.1,127.0.0.2 --json',
+        'quicether get https://127.0.0.1:4433/f --interfaces eth,wlan --scheduler ./my-scheduler.ts',
       ]),
     )
     .action(runGet)
@@ -106,63 +84,103 @@ export function addGetCommand(program: Command): void {
 async function runGet(texts: readonly string[], flags: GetFlags): Promise<void> {
   const urls = parseUrls(texts)
   const targets = downloadTargets(urls, flags.output)
-  const [first, ...further] = await plan(urls[0], flags)
-  if (flags.insecure === true)
-    warn('the certificate is not verified (--insecure). Anybody on the way can read and change.')
-  const connection = await open(urls[0], flags, first, 1 + further.length)
+  const plan = await planOf(urls[0], flags)
+  const config = { ...(await transportConfig(flags)), maxPaths: plan.length }
+  const diagnostics = await diagnosticsOf(flags, 'QuicEther get')
+  try {
+    if (flags.insecure === true)
+      warn('the certificate is not verified (--insecure). Anybody on the way can read and change.')
+    const connection = await openConnection(urls[0], flags, plan, config, diagnostics)
+    await fetchAll(connection, targets, plan, flags)
+  } finally {
+    await diagnostics.close()
+  }
+}
+
+async function fetchAll(
+  connection: QuicConnection,
+  targets: readonly DownloadTarget[],
+  plan: PathPlan,
+  flags: GetFlags,
+): Promise<void> {
   const client = new Http3Client(connection)
-  const tracker = new PathTracker(connection)
-  const progress: DownloadProgress = { receivedBytes: 0, expectedBytes: 0 }
+  const progress = new DownloadProgress()
   const isDrawn = flags.json !== true && process.stderr.isTTY === true
-  if (flags.verbose === true) connection.onPath = (id, change) => process.stderr.write(`path ${id} ${change}\n`)
-  const bars = isDrawn ? new PathBars(tracker, progress, process.stderr) : undefined
-  const startMs = performance.now()
+  const monitor = watchPaths(connection, flags.verbose === true, isDrawn)
+  const bars = isDrawn ? new PathBars(monitor, progress, process.stderr) : undefined
+  const server = connection.remote
   let results: readonly DownloadResult[]
   try {
-    for (const path of further) void openPath(connection, atServer(path, first), flags.timeout)
-    results = await downloadAll(client, targets, progress)
+    for (const path of plan.slice(1)) void openPath(connection, furtherPath(path, plan), flags.timeout)
+    results = await downloadAll(client, targets, progress, flags)
   } finally {
     bars?.stop()
+    monitor.stop()
   }
-  const durationMs = performance.now() - startMs
-  const paths = tracker.sample()
+  const facts = { server, durationMs: progress.elapsedMs, paths: monitor.sample(), results, progress, monitor }
   await Promise.race([client.close(), new Promise((resolve) => setTimeout(resolve, closeMs).unref())])
-  const bytes = results.reduce((sum, result) => sum + result.bytes, 0)
-  if (flags.json === true) {
-    const report = { server: connection.remote, bytes, durationMs, bytesPerSecond: (bytes * 1000) / durationMs }
-    writeReport(flags, JSON.stringify({ ...report, downloads: results, paths: paths.map(pathReport) }, null, 2))
-  } else {
-    const total = `${formatBytes(bytes)} in ${formatMs(durationMs)}, ${formatRate((bytes * 1000) / durationMs)}`
-    const lines = results
-      .filter(({ error }) => error === null)
-      .map((result) => `${result.file}  ${formatBytes(result.bytes)}`)
-    writeReport(flags, [pathTable(paths, durationMs), '', ...lines, total].join('\n'))
-  }
-  for (const { url, status, error } of results) {
-    const remedy = status === null || status === 200 ? 'Run the command again.' : 'Check the path in the URL.'
-    if (error !== null) warn(`the download failed: ${error} (${url}). ${remedy}`)
-  }
-  if (results.some(({ error }) => error !== null)) process.exitCode = 1
+  report(facts, flags)
 }
 
-/** The report keeps out of the way of a file that goes to standard output. */
-function writeReport({ output }: GetFlags, text: string): void {
-  const out = output === STANDARD_OUTPUT ? process.stderr : process.stdout
-  out.write(`${text}\n`)
+/** Off a terminal, a line tells when no path works any more, and one when one does again. */
+function watchPaths(connection: QuicConnection, isVerbose: boolean, isDrawn: boolean): PathMonitor {
+  return new PathMonitor(connection, {
+    ...(isVerbose ? { onEvent: ({ path, change }) => process.stderr.write(`path ${path} ${change}\n`) } : {}),
+    ...(isDrawn
+      ? {}
+      : {
+          onDegraded: (nextTryMs) => {
+            const next = nextTryMs === undefined ? '' : `; trying again in ${formatMs(nextTryMs)}`
+            warn(`no path works${next}. The download goes on when one does.`)
+          },
+          onRestored: ({ durationMs }) => warn(`a path works again after ${formatMs(durationMs)}.`),
+        }),
+  })
 }
 
-/** All at once; an interrupt ends them and removes what is not whole. */
+function report(facts: GetFacts, flags: GetFlags): void {
+  // The report keeps out of the way of a file that goes to standard output.
+  const out = flags.output === STANDARD_OUTPUT ? process.stderr : process.stdout
+  out.write(`${flags.json === true ? JSON.stringify(getReport(facts), null, 2) : getSummary(facts)}\n`)
+  for (const result of facts.results)
+    if (result.error !== null) warn(`the download failed: ${result.error} (${result.url}). ${remedyOf(result)}`)
+  if (facts.results.some(({ error }) => error !== null)) process.exitCode ??= 1
+}
+
+function remedyOf({ status, isKept, file }: DownloadResult): string {
+  if (isKept) return `Run the command again to go on: ${file}.part has what came.`
+  if (status === 416) return 'Check --range.'
+  return status === null || status === 200 || status === 206 ? 'Run the command again.' : 'Check the path in the URL.'
+}
+
+/** All at once, or one after the other by `--delay`; an interrupt ends them and keeps what another run can go on with. */
 async function downloadAll(
   client: Http3Client,
   targets: readonly DownloadTarget[],
   progress: DownloadProgress,
+  { range, continue: mayContinue, delay: delayMs }: GetFlags,
 ): Promise<readonly DownloadResult[]> {
   const abort = new AbortController()
-  const onSignal = (): void => abort.abort(new Error('interrupted'))
+  const { signal } = abort
+  const onSignal = (name: NodeJS.Signals): void => {
+    process.exitCode = 128 + constants.signals[name]
+    abort.abort(new Error('interrupted'))
+  }
   process.once('SIGINT', onSignal)
   process.once('SIGTERM', onSignal)
+  const options = {
+    range,
+    mayContinue,
+    signal,
+    onNote: (note: string) => process.stderr.write(`quicether: ${note}.\n`),
+  }
   try {
-    return await Promise.all(targets.map((target) => download(client, target, progress, abort.signal)))
+    return await Promise.all(
+      targets.map(async (target, index) => {
+        if (index > 0 && delayMs > 0) await delayed(index * delayMs, undefined, { signal }).catch(() => {})
+        return download(client, target, progress, options)
+      }),
+    )
   } finally {
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
@@ -178,72 +196,11 @@ async function openPath(connection: QuicConnection, path: OpenPathOptions, timeo
   }
 }
 
-/** Of a name with several addresses, the connection may have got another one than planned: further paths follow it. */
-function atServer({ remoteAddress, ...path }: PlannedPath, first: PlannedPath): OpenPathOptions {
-  const isFree = path.localAddress === undefined && remoteAddress === first.remoteAddress
-  return isFree ? path : { ...path, remoteAddress }
-}
-
-async function plan(url: URL, flags: GetFlags): Promise<readonly [PlannedPath, ...PlannedPath[]]> {
-  const { interfaces = [], localAddresses = [], mip = [], paths } = flags
-  const found = findInterfaces(interfaces)
-  const addresses = await resolve(url)
-  const port = url.port === '' ? 443 : Number(url.port)
-  return planPaths({ addresses, port, interfaces: found, localAddresses, further: mip, paths })
-}
-
-function hostOf(url: URL): string {
-  return url.hostname.replace(/^\[|\]$/gu, '')
-}
-
-async function resolve(url: URL): Promise<readonly string[]> {
-  const host = hostOf(url)
-  if (isIP(host) !== 0) return [host]
-  try {
-    return (await lookup(host, { all: true, order: 'verbatim' })).map(({ address }) => address)
-  } catch (error) {
-    throw connectProblem(`the host name does not resolve: ${messageOf(error)}`, url, 'ERR_RESOLVE', error)
-  }
-}
-
-async function open(url: URL, flags: GetFlags, first: PlannedPath, pathCount: number): Promise<QuicConnection> {
-  const { localAddress, interfaceName, remoteAddress, remotePort } = first
-  const { serverName, timeout: handshakeTimeoutMs, flowWindow: windowBytes } = flags
-  const { connect } = await import('@quicether/net')
-  const pem = authorities(flags)
-  const trusted: { readonly ca: readonly Pem[] } | undefined =
-    pem === undefined ? undefined : { ca: [{ pem, label: 'the trusted certificates' }] }
-  try {
-    return await connect({
-      host: hostOf(url),
-      port: remotePort,
-      alpn: ['h3'],
-      handshakeTimeoutMs,
-      ...(trusted ?? { insecure: true }),
-      ...(serverName === undefined ? {} : { serverName }),
-      ...(localAddress === undefined ? {} : { localAddress, resolve: async () => [remoteAddress] }),
-      ...(interfaceName === undefined ? {} : { interfaceName }),
-      config: {
-        maxPaths: pathCount,
-        packetScheduler: flags.scheduler,
-        streamScheduler: flags.streamScheduler,
-        ...(windowBytes === undefined ? {} : { streamWindowBytes: windowBytes, connectionWindowBytes: windowBytes }),
-      },
-    })
-  } catch (error) {
-    const code = codeOf(error)
-    if (error instanceof UserError || !code.startsWith('ERR_')) throw error
-    throw connectProblem(messageOf(error).split('; ')[0] ?? '', url, code, error)
-  }
-}
-
-function connectProblem(what: string, url: URL, code: string, cause: unknown): UserError {
-  return new UserError('ERR_CONNECT', {
-    what: what.replace(/\.$/u, ''),
-    where: url.host,
-    remedy: remedies[code] ?? 'See --help for the options of the connection.',
-    cause,
-  })
+function byteRange(text: string): string {
+  const [, first = '', last = ''] = /^(\d{0,15})-(\d{0,15})$/u.exec(text) ?? []
+  const isRight = first === '' ? Number(last) > 0 : last === '' || Number(last) >= Number(first)
+  if (isRight) return text
+  throw new InvalidArgumentError('Expected bytes such as 0-99 (the first hundred), 100- (from there on) or -500.')
 }
 
 function warn(message: string): void {

@@ -2,24 +2,23 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { h3ErrorCodes, type Http3ServerConnection, serveHttp3 } from '@quicether/http3'
-import type { QuicConnection, QuicListener } from '@quicether/net'
+import type { Diagnostics, QuicConnection, QuicListener } from '@quicether/net'
 import { codeOf, messageOf, UserError } from '@quicether/router'
-import {
-  type PacketSchedulerName,
-  packetSchedulers,
-  type StreamSchedulerName,
-  streamSchedulers,
-} from '@quicether/transport'
-import { type Command, Option } from 'commander'
+import type { TransportConfig } from '@quicether/transport'
+import type { Command } from 'commander'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
+import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
+import { servedDirectory } from '../files/file-answers.ts'
 import { findInterfaces } from '../files/interfaces.ts'
 import { PATHS_MAX } from '../files/path-plan.ts'
-import { servedDirectory, staticFiles } from '../files/static-files.ts'
+import { type ServedFile, staticFiles } from '../files/static-files.ts'
+import { serveTcp, type TcpServers } from '../files/tcp-server.ts'
+import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
 import { examples } from '../help.ts'
-import { list, portNumber, windowKiB, wholeNumber } from '../option-values.ts'
+import { list, portNumber, wholeNumber } from '../option-values.ts'
 import { untilStopped } from '../parent-link.ts'
 
-interface ServeFlags {
+interface ServeFlags extends TransportFlags, DiagnosticsFlags {
   readonly www: string
   readonly port: number
   readonly host?: readonly string[]
@@ -27,10 +26,8 @@ interface ServeFlags {
   readonly cert?: string
   readonly key?: string
   readonly certpath?: string
+  readonly tcp?: boolean
   readonly paths: number
-  readonly flowWindow?: number
-  readonly scheduler: PacketSchedulerName
-  readonly streamScheduler: StreamSchedulerName
   readonly verbose?: boolean
 }
 
@@ -39,11 +36,11 @@ const graceMs = 2_000
 
 /** Adds the command to the program. */
 export function addServeCommand(program: Command): void {
-  program
+  const command = program
     .command('serve')
     .summary('serve the files of a directory, over several paths')
     .description(
-      'Serves the files of a directory over HTTP/3 until it is interrupted. Clients may use several paths at once (RFC 10069). The flags of the 2017 fork (-www, -port, -certpath, -n, -f, -sc, -ssc, -v) work, too.',
+      'Serves the files of a directory over HTTP/3 until it is interrupted. Clients may use several paths at once (RFC 10069). The flags of the 2017 fork (-www, -port, -certpath, -tcp, -n, -c, -f, -sc, -ssc, -v) work, too.',
     )
     .requiredOption('--www <directory>', 'what to serve')
     .option('-p, --port <port>', 'UDP port, 0 = any, the same on all addresses', portNumber, 4433)
@@ -53,13 +50,8 @@ export function addServeCommand(program: Command): void {
     .option('--key <file>', 'its private key in PEM')
     .option('--certpath <directory>', 'directory with fullchain.pem and privkey.pem')
     .option('--paths <count>', 'paths that one client may use', wholeNumber(1, PATHS_MAX), 8)
-    .option('-f, --flow-window <kB>', 'initial window of streams and connections in KiB', windowKiB)
-    .addOption(
-      new Option('--scheduler <name>', 'which path a packet takes').choices(packetSchedulers).default('minrtt'),
-    )
-    .addOption(
-      new Option('--stream-scheduler <name>', 'which stream goes next').choices(streamSchedulers).default('rr'),
-    )
+    .option('--tcp', 'also serve HTTP/1.1 over TLS on TCP, on the same port')
+  addDiagnosticsOptions(addTransportOptions(command))
     .option('-v, --verbose', 'tell of each request and path')
     .addHelpText(
       'after',
@@ -76,34 +68,44 @@ async function runServe(flags: ServeFlags): Promise<void> {
   const stopped = untilStopped()
   const root = servedDirectory(flags.www)
   const addresses = addressesOf(flags)
+  const config = { ...(await transportConfig(flags)), maxPaths: flags.paths }
   const certificate = await certificateOf(flags)
+  const diagnostics = await diagnosticsOf(flags, 'QuicEther serve')
   const say = (line: string): void => {
     if (flags.verbose === true) process.stdout.write(`${line}\n`)
   }
+  const onServed = ({ method, path, status, bytes }: ServedFile): void =>
+    say(`request    ${method} ${JSON.stringify(path)} ${status}, ${bytes} bytes`)
   const serving = new Set<Http3ServerConnection>()
-  const files = staticFiles(root, ({ method, path, status, bytes }) =>
-    say(`request    ${method} ${JSON.stringify(path)} ${status}, ${bytes} bytes`),
-  )
+  const files = staticFiles(root, onServed)
   const serve = (connection: QuicConnection): void => {
-    const server = serveHttp3(connection, files, {
-      onError: (error) => say(`request    failed: ${messageOf(error)}`),
-    })
+    const onError = (error: unknown): void => say(`request    failed: ${messageOf(error)}`)
+    const server = serveHttp3(connection, files, { onError })
     serving.add(server)
     watch(connection, say)
     void connection.closed.then(() => serving.delete(server))
   }
-  const listener = await start(flags, addresses, certificate, serve)
-  for (const { address, port } of listener.addresses)
-    process.stdout.write(
-      `listening   https://${address.includes(':') ? `[${address}]` : address}:${port} (HTTP/3 over QUIC)\n`,
-    )
-  process.stdout.write(`files       ${root}\ncertificate ${certificate.certificateLabel}\n`)
+  const listener = await start(flags.port, addresses, certificate, config, diagnostics, serve)
+  let tcp: TcpServers | undefined
   try {
+    if (flags.tcp === true) tcp = await serveTcp({ root, addresses: listener.addresses, ...certificate, onServed })
+    announce(listener, root, certificate, tcp !== undefined)
     await stopped
   } finally {
     for (const server of serving) void server.shutdown()
-    await listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason: 'the server is shutting down' })
+    const reason = 'the server is shutting down'
+    await Promise.all([listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason }), tcp?.close(graceMs)])
+    await diagnostics.close()
   }
+}
+
+function announce(listener: QuicListener, root: string, { certificateLabel }: CertificateFiles, hasTcp: boolean): void {
+  const how = hasTcp ? 'HTTP/3 over QUIC, HTTP/1.1 over TCP' : 'HTTP/3 over QUIC'
+  for (const { address, port } of listener.addresses) {
+    const host = address.includes(':') ? `[${address}]` : address
+    process.stdout.write(`listening   https://${host}:${port} (${how})\n`)
+  }
+  process.stdout.write(`files       ${root}\ncertificate ${certificateLabel}\n`)
 }
 
 function watch(connection: QuicConnection, say: (line: string) => void): void {
@@ -114,15 +116,22 @@ function watch(connection: QuicConnection, say: (line: string) => void): void {
     const ends = path === undefined ? '' : `: ${path.remoteAddress}:${path.remotePort} to ${path.localAddress}`
     say(`connection ${remote} path ${id} ${change}${ends}`)
   }
+  void connection.closed.then((reason) => {
+    say(`connection ${remote} closed`)
+    // Our own fault, e.g. of a scheduler module: that is worth a word in any case.
+    const isOurs = reason.kind === 'transport' && reason.by === 'local' && reason.name === 'INTERNAL_ERROR'
+    if (isOurs) process.stderr.write(`quicether: the connection of ${remote} failed: ${reason.reason}.\n`)
+  })
 }
 
 async function start(
-  flags: ServeFlags,
+  port: number,
   addresses: readonly string[],
   { certificatePem, certificateLabel, privateKeyPem, privateKeyLabel }: CertificateFiles,
+  config: Partial<TransportConfig>,
+  { keyLog, tap, observe }: Diagnostics,
   onConnection: (connection: QuicConnection) => void,
 ): Promise<QuicListener> {
-  const { port, paths: maxPaths, flowWindow: windowBytes } = flags
   const { listen } = await import('@quicether/net')
   try {
     return await listen(
@@ -136,12 +145,10 @@ async function start(
           },
         ],
         alpn: ['h3'],
-        config: {
-          maxPaths,
-          packetScheduler: flags.scheduler,
-          streamScheduler: flags.streamScheduler,
-          ...(windowBytes === undefined ? {} : { streamWindowBytes: windowBytes, connectionWindowBytes: windowBytes }),
-        },
+        config,
+        ...(keyLog === undefined ? {} : { keyLog }),
+        ...(tap === undefined ? {} : { tap }),
+        ...(observe === undefined ? {} : { observe }),
       },
       onConnection,
     )
@@ -164,7 +171,7 @@ function addressesOf({ host, interfaces }: ServeFlags): readonly string[] {
   if (host !== undefined && interfaces !== undefined) {
     throw problem('both addresses and interfaces are given', '--host and --interfaces', 'Give one of them.')
   }
-  if (interfaces !== undefined) return findInterfaces(interfaces).flatMap((found) => found.addresses)
+  if (interfaces !== undefined) return [...new Set(findInterfaces(interfaces).flatMap((found) => found.addresses))]
   for (const address of host ?? [])
     if (isIP(address) === 0)
       throw problem(`"${address}" is not an IP address`, '--host', 'Expected e.g. 127.0.0.1 or ::1.')

@@ -1,9 +1,10 @@
 /** Downloads into files: one request each, over one connection; a file appears whole or not at all. */
 import { existsSync, statSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { type Http3Client, headerValue } from '@quicether/http3'
-import { codeOf, messageOf, UserError } from '@quicether/router'
+import { type HeaderList, type Http3Client, type Http3Response, headerValue } from '@quicether/http3'
+import { formatBytes, messageOf, UserError } from '@quicether/router'
+import type { DownloadProgress } from './download-progress.ts'
+import { type Continuation, PartFile } from './part-file.ts'
 
 /** Standard output as a target. */
 export const STANDARD_OUTPUT = '-'
@@ -20,17 +21,15 @@ export interface DownloadResult {
   readonly file: string
   /** Null when no answer came. */
   readonly status: number | null
+  /** Bytes that came in this run. */
   readonly bytes: number
+  /** Bytes that were there from an aborted run; 0 = none. */
+  readonly continuedAt: number
+  /** It ended before its end, and another run can go on from there. */
+  readonly isKept: boolean
   readonly durationMs: number
   /** Null when the file is there, whole. */
   readonly error: string | null
-}
-
-/** What is known while it runs. */
-export interface DownloadProgress {
-  receivedBytes: number
-  /** Sum of the announced lengths. */
-  expectedBytes: number
 }
 
 /** The URLs of a command line. Throws `UserError` (`ERR_OPTION`) for others than https and for several servers. */
@@ -83,76 +82,159 @@ function fileName(url: URL): string {
   }
 }
 
+/** How the files are fetched. */
+export interface DownloadOptions {
+  /** `first-last`, `first-` or `-count`: only these bytes. */
+  readonly range: string | undefined
+  /** Go on where an aborted run ended. */
+  readonly mayContinue: boolean
+  readonly signal: AbortSignal
+  /** What the user should know besides the result. */
+  readonly onNote: (note: string) => void
+}
+
 /** Fetches one file. Never rejects: what went wrong is in the result. */
 export async function download(
   client: Http3Client,
-  { url, file }: DownloadTarget,
+  target: DownloadTarget,
   progress: DownloadProgress,
-  signal: AbortSignal,
+  options: DownloadOptions,
 ): Promise<DownloadResult> {
   const startMs = performance.now()
-  let [status, bytes]: [number | null, number] = [null, 0]
+  const run = new DownloadRun(client, target, progress, options)
   let error: string | null = null
   try {
-    const response = await client.request({
-      method: 'GET',
-      authority: url.host,
-      path: `${url.pathname}${url.search}`,
-      signal,
-    })
-    status = response.status
-    if (status !== 200) {
-      response.body.cancel()
-      throw new Error(`the server answers ${status}`)
-    }
-    progress.expectedBytes += Number(headerValue(response.headers, 'content-length') ?? 0)
-    await save(file, response.body, (length) => {
-      bytes += length
-      progress.receivedBytes += length
-    })
+    await run.toEnd()
   } catch (cause) {
-    error = signal.aborted ? 'interrupted' : messageOf(cause)
+    error = options.signal.aborted ? 'interrupted' : messageOf(cause).replace(/\.$/u, '')
   }
-  return { url: url.href, file, status, bytes, durationMs: performance.now() - startMs, error }
+  const { status, bytes, continuedAt, isKept } = run
+  const durationMs = performance.now() - startMs
+  return { url: target.url.href, file: target.file, status, bytes, continuedAt, isKept, durationMs, error }
 }
 
-async function save(file: string, body: AsyncIterable<Uint8Array>, onBytes: (length: number) => void): Promise<void> {
-  if (file === STANDARD_OUTPUT) {
-    for await (const piece of body) {
-      if (!process.stdout.write(piece)) await new Promise((resolve) => process.stdout.once('drain', resolve))
-      onBytes(piece.length)
-    }
-    return
+class DownloadRun {
+  status: number | null = null
+  bytes = 0
+  continuedAt = 0
+  isKept = false
+  readonly #client: Http3Client
+  readonly #target: DownloadTarget
+  readonly #progress: DownloadProgress
+  readonly #options: DownloadOptions
+
+  constructor(client: Http3Client, target: DownloadTarget, progress: DownloadProgress, options: DownloadOptions) {
+    this.#client = client
+    this.#target = target
+    this.#progress = progress
+    this.#options = options
   }
-  const part = `${file}.part`
-  const handle = await create(part)
-  try {
+
+  async toEnd(): Promise<void> {
+    const { range, mayContinue } = this.#options
+    const { file, url } = this.#target
+    if (range !== undefined) return this.#fetchRange(range)
+    if (file === STANDARD_OUTPUT) return this.#printBody(await this.#request([]))
+    const part = await PartFile.at(file, url.href, mayContinue)
     try {
-      for await (const piece of body) {
-        await writeAll(handle, piece)
-        onBytes(piece.length)
+      await this.#fetchInto(part)
+      await part.finish()
+    } catch (error) {
+      this.isKept = await part.abandon()
+      throw error
+    }
+  }
+
+  async #fetchInto(part: PartFile): Promise<void> {
+    const { continuation } = part
+    const answer = continuation === undefined ? undefined : await this.#askForRest(continuation)
+    if (answer?.status === 206) {
+      this.continuedAt = continuation?.offset ?? 0
+      await part.continue()
+      return this.#read(answer, (piece) => part.write(piece))
+    }
+    const response = answer ?? (await this.#request([]))
+    const size = lengthOf(response)
+    // A weak tag does not promise that the bytes are the same (RFC 9110 §13.1.5).
+    const etag = headerValue(response.headers, 'etag')
+    await part.begin({ etag: size === undefined || etag?.startsWith('W/') === true ? undefined : etag, size })
+    await this.#read(response, (piece) => part.write(piece))
+  }
+
+  /** The rest (206), the whole file because it has changed (200), or undefined: it has to be asked for again. */
+  async #askForRest({ offset, etag, size }: Continuation): Promise<Http3Response | undefined> {
+    const { file } = this.#target
+    const headers: HeaderList = [
+      ['range', `bytes=${offset}-`],
+      ['if-range', etag],
+    ]
+    const response = await this.#request(headers, [200, 206, 412, 416])
+    const range = headerValue(response.headers, 'content-range')
+    if (response.status === 206 && range === `bytes ${offset}-${size - 1}/${size}`) {
+      this.#options.onNote(`${file} goes on after ${formatBytes(offset)} of ${formatBytes(size)}`)
+      return response
+    }
+    this.#options.onNote(`${file} has changed on the server since the last run: it comes from its beginning`)
+    if (response.status === 200) return response
+    response.body.cancel()
+    return undefined
+  }
+
+  async #fetchRange(range: string): Promise<void> {
+    const response = await this.#request([['range', `bytes=${range}`]], [200, 206])
+    if (response.status !== 206) {
+      response.body.cancel()
+      throw new Error('the server sends whole files only: leave --range out')
+    }
+    const { file, url } = this.#target
+    if (file === STANDARD_OUTPUT) return this.#printBody(response)
+    const part = await PartFile.at(file, url.href, false)
+    try {
+      await part.begin({ etag: undefined, size: undefined })
+      await this.#read(response, (piece) => part.write(piece))
+      await part.finish()
+    } catch (error) {
+      await part.abandon()
+      throw error
+    }
+  }
+
+  async #request(headers: HeaderList, statuses: readonly number[] = [200]): Promise<Http3Response> {
+    const { url } = this.#target
+    const { signal, range } = this.#options
+    const path = `${url.pathname}${url.search}`
+    const response = await this.#client.request({ method: 'GET', authority: url.host, path, headers, signal })
+    this.status = response.status
+    if (statuses.includes(response.status)) return response
+    response.body.cancel()
+    const why = response.status === 416 && range !== undefined ? `: the file has no bytes ${range}` : ''
+    throw new Error(`the server answers ${response.status}${why}`)
+  }
+
+  #printBody(response: Http3Response): Promise<void> {
+    return this.#read(response, async (piece) => {
+      if (!process.stdout.write(piece)) await new Promise((resolve) => process.stdout.once('drain', resolve))
+    })
+  }
+
+  async #read(response: Http3Response, write: (piece: Uint8Array) => Promise<void>): Promise<void> {
+    const progress = this.#progress
+    progress.begin(lengthOf(response) ?? 0)
+    try {
+      for await (const piece of response.body) {
+        this.bytes += piece.length
+        progress.received(piece.length)
+        await write(piece)
       }
     } finally {
-      await handle.close()
+      progress.end()
     }
-    await rename(part, file)
-  } catch (error) {
-    await rm(part, { force: true })
-    throw error
   }
 }
 
-async function create(part: string): Promise<FileHandle> {
-  try {
-    return await open(part, 'w')
-  } catch (error) {
-    const why = codeOf(error) === 'ENOENT' ? 'its directory does not exist' : messageOf(error)
-    throw new Error(`cannot write ${part}: ${why}`, { cause: error })
-  }
-}
-
-async function writeAll(handle: FileHandle, piece: Uint8Array): Promise<void> {
-  for (let at = 0; at < piece.length; ) at += (await handle.write(piece, at)).bytesWritten
+function lengthOf(response: Http3Response): number | undefined {
+  const text = headerValue(response.headers, 'content-length')
+  return text === undefined || !/^\d{1,15}$/u.test(text) ? undefined : Number(text)
 }
 
 function problem(what: string, where: string, remedy: string): UserError {

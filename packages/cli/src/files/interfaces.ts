@@ -10,19 +10,28 @@ export interface Interface {
 
 /**
  * Interfaces whose names begin with the given ones, in the order given; `lo` finds `lo`, `wl` finds `wlan0`. A name that
- * is met exactly stands for that interface only.
+ * is met exactly stands for that interface only. A name given again stands for the same interfaces again, as a mesh needs
+ * it; otherwise none comes twice.
  * @throws UserError `ERR_OPTION` when a name fits none, or one without an address.
  */
 export function findInterfaces(names: readonly string[], found = machineInterfaces()): readonly Interface[] {
   const chosen: Interface[] = []
+  const before = new Map<string, readonly Interface[]>()
   for (const name of names) {
+    const again = before.get(name)
+    if (again !== undefined) {
+      chosen.push(...again)
+      continue
+    }
     const exact = found.filter((candidate) => candidate.name === name)
     const fitting = exact.length > 0 ? exact : found.filter((candidate) => candidate.name.startsWith(name))
     if (name === '' || fitting.length === 0) {
       const known = found.map((candidate) => candidate.name).join(', ')
       throw problem(name, `no network interface begins with "${name}"`, `Those with an address: ${known}.`)
     }
-    for (const candidate of fitting) if (!chosen.includes(candidate)) chosen.push(candidate)
+    const fresh = fitting.filter((candidate) => !chosen.includes(candidate))
+    before.set(name, fresh)
+    chosen.push(...fresh)
   }
   const bare = chosen.find((candidate) => candidate.addresses.length === 0)
   if (bare !== undefined) {

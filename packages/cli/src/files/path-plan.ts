@@ -19,6 +19,8 @@ export interface PlanOptions {
   readonly localAddresses: readonly string[]
   /** Further addresses of the server, `address` or `address:port`. */
   readonly further: readonly string[]
+  /** The one local end stands for two, to try several paths with one interface. */
+  readonly isFake?: boolean
   /** How many paths in all; absent: one for each local end, at least one for each address of the server. */
   readonly paths?: number | undefined
 }
@@ -34,6 +36,8 @@ interface RemoteEnd {
   readonly addresses: readonly string[]
   readonly port: number
 }
+
+const anywhere: LocalEnd = { label: 'this machine', addresses: undefined }
 
 /** Most paths of one connection. */
 export const PATHS_MAX = 32
@@ -62,7 +66,7 @@ export function planPaths(options: PlanOptions): readonly [PlannedPath, ...Plann
   return [first, ...rest]
 }
 
-function localEnds({ interfaces, localAddresses }: PlanOptions): readonly LocalEnd[] {
+function localEnds({ interfaces, localAddresses, isFake = false }: PlanOptions): readonly LocalEnd[] {
   if (interfaces.length > 0 && localAddresses.length > 0) {
     throw problem(
       'both interfaces and local addresses are given',
@@ -76,7 +80,11 @@ function localEnds({ interfaces, localAddresses }: PlanOptions): readonly LocalE
   }
   const named = interfaces.map(({ name, addresses }) => ({ label: name, addresses, interfaceName: name }))
   const ends = [...named, ...localAddresses.map((address) => ({ label: address, addresses: [address] }))]
-  return ends.length > 0 ? ends : [{ label: 'this machine', addresses: undefined }]
+  if (!isFake) return ends.length > 0 ? ends : [anywhere]
+  const [only = anywhere, second] = ends
+  if (second !== undefined)
+    throw problem(`there are ${ends.length} local ends, which need no second one`, '--fake-multipath', 'Leave it out.')
+  return [only, only]
 }
 
 function furtherEnd(defaultPort: number): (text: string) => RemoteEnd {
@@ -95,8 +103,9 @@ function furtherEnd(defaultPort: number): (text: string) => RemoteEnd {
   }
 }
 
-function checkCounts({ paths, interfaces, localAddresses }: PlanOptions, locals: number, remotes: number): void {
-  const hasLocals = interfaces.length + localAddresses.length > 0
+function checkCounts(options: PlanOptions, locals: number, remotes: number): void {
+  const { paths, interfaces, localAddresses } = options
+  const hasLocals = interfaces.length + localAddresses.length > 0 || options.isFake === true
   if (hasLocals && remotes > 1 && remotes !== locals) {
     throw problem(
       `there are ${locals} local ends and ${remotes - 1} further addresses of the server`,

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type HeaderList, Http3Client, headerValue, serveHttp3 } from '@quicether/http3'
 import { connect, generateCertificate, listen } from '@quicether/net'
-import { servedDirectory, staticFiles } from './static-files.ts'
+import { servedDirectory } from './file-answers.ts'
+import { staticFiles } from './static-files.ts'
 
 type Get = (
   path: string,

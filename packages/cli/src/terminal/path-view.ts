@@ -1,8 +1,8 @@
 /** The paths of a connection: live bars on a terminal, a table at the end, an object for scripts. */
-import type { QuicConnection } from '@quicether/net'
 import { formatBytes, formatMs, formatRate, formatTable } from '@quicether/router'
 import type { PathView } from '@quicether/transport'
-import type { DownloadProgress } from '../files/download.ts'
+import type { DownloadProgress } from '../files/download-progress.ts'
+import type { PathMonitor } from '../files/path-monitor.ts'
 
 /** One path as scripts see it. */
 export interface PathReport {
@@ -21,28 +21,9 @@ export interface PathReport {
 const intervalMs = 250
 const barColumns = 16
 
-/** Remembers every path, those that are over included. */
-export class PathTracker {
-  readonly #connection: QuicConnection
-  readonly #views: Map<number, PathView> = new Map()
-
-  constructor(connection: QuicConnection) {
-    this.#connection = connection
-  }
-
-  /** All paths so far, by ID. */
-  sample(): readonly PathView[] {
-    const now = this.#connection.paths()
-    for (const [id, view] of this.#views)
-      if (view.state !== 'abandoned') this.#views.set(id, { ...view, state: 'abandoned' })
-    for (const view of now) this.#views.set(view.id, view)
-    return [...this.#views.values()].sort((a, b) => a.id - b.id)
-  }
-}
-
 /** Draws over itself on a terminal until `stop`. */
 export class PathBars {
-  readonly #tracker: PathTracker
+  readonly #monitor: PathMonitor
   readonly #progress: DownloadProgress
   readonly #out: NodeJS.WriteStream
   readonly #timer: NodeJS.Timeout
@@ -50,8 +31,8 @@ export class PathBars {
   #lastMs = performance.now()
   #lines = 0
 
-  constructor(tracker: PathTracker, progress: DownloadProgress, out: NodeJS.WriteStream) {
-    this.#tracker = tracker
+  constructor(monitor: PathMonitor, progress: DownloadProgress, out: NodeJS.WriteStream) {
+    this.#monitor = monitor
     this.#progress = progress
     this.#out = out
     this.#timer = setInterval(() => this.#draw(), intervalMs)
@@ -68,12 +49,12 @@ export class PathBars {
     const elapsedMs = Math.max(1, nowMs - this.#lastMs)
     this.#lastMs = nowMs
     const rates = new Map<number, number>()
-    const paths = this.#tracker.sample()
+    const paths = this.#monitor.sample()
     for (const { id, bytesReceived } of paths) {
       rates.set(id, ((bytesReceived - (this.#last.get(id) ?? 0)) * 1000) / elapsedMs)
       this.#last.set(id, bytesReceived)
     }
-    const lines = progressLines(paths, rates, this.#progress)
+    const lines = progressLines(paths, rates, this.#progress, trouble(this.#monitor))
     this.#erase()
     this.#out.write(`${lines.map((line) => line.slice(0, (this.#out.columns || 120) - 1)).join('\n')}\n`)
     this.#lines = lines.length
@@ -85,11 +66,12 @@ export class PathBars {
   }
 }
 
-/** A line for each path, its bar showing its share of all bytes, and one for the whole. */
+/** A line for each path, its bar showing its share of all bytes, one for the whole, and one for trouble. */
 export function progressLines(
   paths: readonly PathView[],
   rates: ReadonlyMap<number, number>,
-  { receivedBytes, expectedBytes }: DownloadProgress,
+  { receivedBytes, expectedBytes }: Pick<DownloadProgress, 'receivedBytes' | 'expectedBytes'>,
+  trouble?: string,
 ): readonly string[] {
   const sum = paths.reduce((total, path) => total + path.bytesReceived, 0)
   const lines = paths.map((path) => {
@@ -103,7 +85,17 @@ export function progressLines(
   return [
     ...lines,
     `all                 ${bar(part)}  ${Math.floor(part * 100)} %  ${formatBytes(receivedBytes)}${ofWhole}`,
+    ...(trouble === undefined ? [] : [trouble]),
   ]
+}
+
+/** The line for the time in which no path works. */
+function trouble(monitor: Pick<PathMonitor, 'degradedMs' | 'nextTryMs'>): string | undefined {
+  const { degradedMs } = monitor
+  if (degradedMs === undefined) return undefined
+  const nextMs = monitor.nextTryMs()
+  const next = nextMs === undefined ? '' : `; trying again in ${Math.ceil(nextMs / 1000)} s`
+  return `no path works for ${Math.floor(degradedMs / 1000)} s${next}. The download goes on when one does.`
 }
 
 function bar(share: number): string {

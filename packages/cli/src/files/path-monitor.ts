@@ -1,0 +1,133 @@
+/** Watches the paths of a connection: what happened to each, and the times in which none of them worked. */
+import type { QuicConnection } from '@quicether/net'
+import type { PathChange, PathId, PathView } from '@quicether/transport'
+
+/** Something happened to a path. */
+export interface PathEvent {
+  /** Since the watch began. */
+  readonly atMs: number
+  readonly path: PathId
+  readonly change: PathChange | 'silent' | 'answers'
+}
+
+/** A time in which no path worked. */
+export interface Outage {
+  readonly atMs: number
+  durationMs: number
+}
+
+/** Told as it happens. */
+export interface PathListener {
+  onEvent?(event: PathEvent): void
+  /** No path works; the engine tries again after `nextTryMs`. */
+  onDegraded?(nextTryMs: number | undefined): void
+  onRestored?(outage: Outage): void
+}
+
+const INTERVAL_MS = 50
+/** All paths may be silent for a moment, when a packet got lost: that is not worth a word. */
+const OUTAGE_MS_MIN = 500
+const EVENTS_MAX = 1_000
+const OUTAGES_MAX = 1_000
+
+/** Remembers every path, those that are over included. Lives until `stop`. */
+export class PathMonitor {
+  readonly events: PathEvent[] = []
+  readonly outages: Outage[] = []
+  readonly #connection: QuicConnection
+  readonly #listener: PathListener
+  readonly #startMs: number
+  readonly #timer: NodeJS.Timeout
+  readonly #views: Map<PathId, PathView> = new Map()
+  readonly #silent: Set<PathId> = new Set()
+  /** When the last path fell silent; undefined while one works. */
+  #silentSinceMs: number | undefined
+  #outage: Outage | undefined
+
+  constructor(connection: QuicConnection, listener: PathListener = {}) {
+    this.#connection = connection
+    this.#listener = listener
+    this.#startMs = performance.now()
+    connection.onPath = (path, change) => this.#add(path, change)
+    this.#timer = setInterval(() => this.#watch(), INTERVAL_MS)
+    this.#timer.unref()
+  }
+
+  /** All paths so far, by ID. */
+  sample(): readonly PathView[] {
+    const now = this.#connection.paths()
+    for (const [id, view] of this.#views)
+      if (view.state !== 'abandoned') this.#views.set(id, { ...view, state: 'abandoned' })
+    for (const view of now) this.#views.set(view.id, view)
+    return [...this.#views.values()].sort((a, b) => a.id - b.id)
+  }
+
+  /** For how long no path has worked; undefined while one does. */
+  get degradedMs(): number | undefined {
+    return this.#outage?.durationMs
+  }
+
+  /** All outages together. */
+  get outageMs(): number {
+    return this.outages.reduce((sum, { durationMs }) => sum + durationMs, 0)
+  }
+
+  /** When the engine probes next; undefined when nothing is planned. */
+  nextTryMs(): number | undefined {
+    if (this.#connection.isClosed) return undefined
+    // The engine's clock over real sockets is `performance.now`, in microseconds.
+    const { paths } = this.#connection.engine.core
+    let nextUs = paths.nextTimeoutUs()
+    for (const path of paths.paths)
+      if (!path.isAbandoned) nextUs = Math.min(nextUs, path.recovery.deadlineUs(path.isAmplificationBlocked()))
+    return Number.isFinite(nextUs) ? Math.max(0, nextUs / 1000 - performance.now()) : undefined
+  }
+
+  /** Ends the watch; an outage that lasts is counted up to now. */
+  stop(): void {
+    clearInterval(this.#timer)
+    if (!this.#connection.isClosed) this.#watch()
+    this.#connection.onPath = null
+  }
+
+  #watch(): void {
+    if (this.#connection.isClosed) return
+    let works = false
+    for (const { id, state } of this.sample()) {
+      if (state === 'active') {
+        works = true
+        if (this.#silent.delete(id)) this.#add(id, 'answers')
+      } else if (state === 'silent' && !this.#silent.has(id)) {
+        this.#silent.add(id)
+        this.#add(id, 'silent')
+      }
+    }
+    if (works) this.#restore()
+    else this.#degrade(performance.now())
+  }
+
+  #degrade(nowMs: number): void {
+    this.#silentSinceMs ??= nowMs
+    const durationMs = nowMs - this.#silentSinceMs
+    if (this.#outage !== undefined) this.#outage.durationMs = durationMs
+    else if (durationMs >= OUTAGE_MS_MIN) {
+      this.#outage = { atMs: this.#silentSinceMs - this.#startMs, durationMs }
+      if (this.outages.length < OUTAGES_MAX) this.outages.push(this.#outage)
+      this.#listener.onDegraded?.(this.nextTryMs())
+    }
+  }
+
+  #restore(): void {
+    this.#silentSinceMs = undefined
+    const outage = this.#outage
+    if (outage === undefined) return
+    this.#outage = undefined
+    this.#listener.onRestored?.(outage)
+  }
+
+  #add(path: PathId, change: PathEvent['change']): void {
+    const event = { atMs: performance.now() - this.#startMs, path, change }
+    if (this.events.length < EVENTS_MAX) this.events.push(event)
+    this.#listener.onEvent?.(event)
+  }
+}
