@@ -200,7 +200,11 @@ export class PathManager {
       this.#dropFallbacks(path)
       return
     }
-    if (probe.purpose === 'migrate') this.#completeMigration(path, probe, nowUs)
+    if (probe.purpose !== 'migrate') return
+    if (this.#hasCid(probe)) return this.#completeMigration(path, probe, nowUs)
+    // RFC 9000 §9.5: the connection ID of the old address must not be used from the new one.
+    this.#removeProbe(probe)
+    this.#notify(path, 'failed')
   }
 
   /** A packet whose number is the largest so far, with a non-probing frame, came from `tuple`: the peer has moved. */
@@ -246,7 +250,7 @@ export class PathManager {
   }
 
   #adoptCid(path: Path, probe: PathProbe): void {
-    if (probe.cid === undefined) {
+    if (probe.cid === undefined || !this.#hasCid(probe)) {
       path.cids.rotate()
       return
     }
@@ -365,10 +369,22 @@ export class PathManager {
   /** A probe with something to send and the credit to send it. */
   nextProbe(): PathProbe | undefined {
     for (const probe of this.probes) {
-      if (probe.cid === undefined && !probe.path.isAddressable()) continue
-      if (probe.hasSomethingToSend() && this.creditOf(probe) >= 60) return probe
+      if (probe.hasSomethingToSend() && this.creditOf(probe) >= 60 && this.#hasCid(probe)) return probe
     }
     return undefined
+  }
+
+  // RFC 9000 §19.15: "An endpoint … MUST stop using the corresponding connection IDs" once told to retire them (Retire Prior To)
+  /** Whether a probe has a connection ID to send to; one that the peer has withdrawn gives way to a spare one. */
+  #hasCid(probe: PathProbe): boolean {
+    const { cids } = probe.path
+    if (probe.cid === undefined) return probe.path.isAddressable()
+    if (cids.inUse.includes(probe.cid)) return true
+    const spare = cids.takeSpare()
+    if (spare === undefined) return false
+    cids.inUse.push(spare)
+    probe.cid = spare
+    return true
   }
 
   /** Bytes a probe may send now. The path keeps the books of the tuple it uses, a probe those of any other. */

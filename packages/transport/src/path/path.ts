@@ -81,9 +81,9 @@ export class Path {
     this.#isPaced = config.isPaced
   }
 
-  /** Ready for application data: validated and open. */
+  /** Ready for application data: validated, open, and with a connection ID to send to. */
   isUsable(): boolean {
-    return this.isValidated && !this.isAbandoned
+    return this.isValidated && !this.isAbandoned && this.isAddressable()
   }
 
   /**
