@@ -31,3 +31,17 @@ export { runSeed, type SimOptions, type SimReport } from './sim.ts'
 export { formatTime, milliseconds, seconds, Timeline, type TimelineEntry } from './timeline.ts'
 export { SafetyError, type TransferPlan } from './transfers.ts'
 export { LivenessError, World, type WorldObserver, type WorldOptions } from './world.ts'
+export { heatMap } from './heat-map.ts'
+export { type LinkPair, mqvpnPairNames, mqvpnPairs } from './pairs.ts'
+export { describeJob, type Failure, type JobOutcome, type Standing, type Standings, standingsOf } from './standings.ts'
+export {
+  type Job,
+  type JobFigures,
+  type PathConfig,
+  planJobs,
+  runJob,
+  type TournamentCase,
+  tournamentCases,
+  type TournamentPlan,
+} from './tournament.ts'
+export { type ReportTable, tournamentMarkdown, tournamentTables } from './tournament-report.ts'
