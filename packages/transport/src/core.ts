@@ -1,6 +1,7 @@
 /** The parts of one connection, wired together; receiver, transmitter and connection share it. No behaviour of its own. */
 import { type TransportParameters, Version } from '@quicether/wire'
 import type { TransportConfig } from './config.ts'
+import { CoupledGroup } from './congestion/coupled.ts'
 import { DatagramQueue } from './datagram/datagram-queue.ts'
 import { EventQueue } from './event-queue.ts'
 import type { CloseReason } from './events.ts'
@@ -45,6 +46,8 @@ export class ConnectionCore implements RecoveryContext {
   readonly policy: SendPolicy
   readonly streams: StreamSet
   readonly datagrams: DatagramQueue
+  /** Congestion controllers that know of each other, where the algorithm couples them. */
+  readonly coupled: CoupledGroup = new CoupledGroup()
   /** Further addresses of the server: what a server tells, what a client was told. */
   readonly announcer: AddressAnnouncer = new AddressAnnouncer(this)
   readonly announced: AnnouncedAddresses = new AnnouncedAddresses(this)

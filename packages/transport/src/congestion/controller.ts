@@ -1,8 +1,21 @@
 /** The contract between loss recovery and congestion control of one path, and the constants they share. */
 import type { Micros } from '../ports/datagrams.ts'
+import type { DeliveryRate } from '../recovery/delivery-rate.ts'
 import type { RttEstimator } from '../recovery/rtt.ts'
 
-export type CongestionState = 'slow_start' | 'congestion_avoidance' | 'recovery' | 'application_limited'
+export type CongestionState =
+  | 'slow_start'
+  | 'congestion_avoidance'
+  | 'recovery'
+  | 'application_limited'
+  // BBR has states of its own.
+  | 'startup'
+  | 'drain'
+  | 'probe_bw_down'
+  | 'probe_bw_cruise'
+  | 'probe_bw_refill'
+  | 'probe_bw_up'
+  | 'probe_rtt'
 
 export type CongestionSignal = 'loss' | 'ecn'
 
@@ -45,6 +58,23 @@ export interface CongestionController {
   state(): CongestionState
   /** Starts anew: the path leads elsewhere now (RFC 9000 §9.4). */
   reset(mtuBytes: number): void
+}
+
+/**
+ * A controller that models its path. Loss recovery keeps `delivery` up to date before it calls, so that `onAckFinished`
+ * finds what the acknowledgment tells; the controller completes and clears the sample there.
+ */
+export interface ModelController extends CongestionController {
+  readonly delivery: DeliveryRate
+  /** One packet was lost; `delivery` holds what was known when it was sent. Before `onCongestion` for the same losses. */
+  onPacketLost(bytes: number, sentAtUs: Micros, nowUs: Micros): void
+  /** Nothing more to send although window and pacing allow it. */
+  onLimited(inFlightBytes: number): void
+}
+
+/** Whether loss recovery has to keep rate samples for it. */
+export function isModelController(controller: CongestionController): controller is ModelController {
+  return 'delivery' in controller
 }
 
 /** Datagrams of the initial window that RFC 9002 recommends. */

@@ -1,7 +1,7 @@
 /** One path: addresses, validation and anti-amplification credit, RTT, congestion, pacing, MTU, ECN, packet numbers. */
 import type { CidRegistry } from '../cid/cid-registry.ts'
 import type { TransportConfig } from '../config.ts'
-import { createCongestionController } from '../congestion/algorithms.ts'
+import { type CongestionContext, createCongestionController } from '../congestion/algorithms.ts'
 import type { PathId } from '../events.ts'
 import { Level } from '../ports/crypto.ts'
 import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
@@ -64,7 +64,7 @@ export class Path {
     space: PacketSpace,
     cids: CidRegistry,
     config: TransportConfig,
-    context: RecoveryContext,
+    context: RecoveryContext & CongestionContext,
     sink: ReceiptSink,
   ) {
     this.id = id
@@ -73,7 +73,8 @@ export class Path {
     this.cids = cids
     this.lane = new PathLane(id)
     const rtt = new RttEstimator()
-    const congestion = createCongestionController(config.congestion, BASE_MTU_BYTES, config.initialWindowPackets)
+    const { congestion: algorithm, initialWindowPackets } = config
+    const congestion = createCongestionController(algorithm, BASE_MTU_BYTES, initialWindowPackets, this, context)
     this.recovery = new Recovery(rtt, congestion, context, sink)
     this.mtu = new MtuProber(config.mtuBytesMax)
     this.pacer = new Pacer(BASE_MTU_BYTES)

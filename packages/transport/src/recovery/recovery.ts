@@ -1,7 +1,7 @@
 /** Loss detection of one path (RFC 9002): what is in flight, what is lost, when to probe. Receipts go back to owners. */
 import { type AckView, TransportError } from '@quicether/wire'
 import { AckArrivals, SampleUse } from '../ack/ack-arrivals.ts'
-import type { CongestionController } from '../congestion/controller.ts'
+import { type CongestionController, isModelController, type ModelController } from '../congestion/controller.ts'
 import type { ConnectionObserver } from '../observe.ts'
 import { Level } from '../ports/crypto.ts'
 import { type Micros, NEVER } from '../ports/datagrams.ts'
@@ -48,7 +48,9 @@ export interface ReceiptSink {
 
 export class Recovery {
   readonly rtt: RttEstimator
-  congestion: CongestionController
+  readonly congestion: CongestionController
+  /** The same controller when it models the path from rate samples. */
+  readonly #model: ModelController | null
   inFlightBytes = 0
   ptoCount = 0
   /** Other paths work: probes find out whether this one does, they do not hold data up. */
@@ -75,6 +77,7 @@ export class Recovery {
   constructor(rtt: RttEstimator, congestion: CongestionController, context: RecoveryContext, sink: ReceiptSink) {
     this.rtt = rtt
     this.congestion = congestion
+    this.#model = isModelController(congestion) ? congestion : null
     this.#context = context
     this.#sink = sink
   }
@@ -85,6 +88,10 @@ export class Recovery {
     if ((flags & SentFlag.CountsInFlight) !== 0) {
       this.inFlightBytes += bytes
       this.congestion.onPacketSent(bytes, this.inFlightBytes, packetNumber, nowUs)
+      if (this.#model !== null) {
+        const { first } = space.sent
+        this.#model.delivery.onSent(space.level, packetNumber, first, bytes, this.inFlightBytes, nowUs)
+      }
     }
     if ((flags & SentFlag.Eliciting) !== 0) space.lastElicitingAtUs = nowUs
     else if (space.sent.next - space.sent.first > QUIET_PACKETS_MAX) space.sent.forgetQuiet()
@@ -172,6 +179,7 @@ export class Recovery {
     sent.settle(pn, SentState.Acked)
     if ((flags & SentFlag.CountsInFlight) !== 0) {
       this.inFlightBytes -= bytes
+      this.#model?.delivery.onAcked(space.level, pn, bytes, sent.sentAtUs(pn), nowUs)
       this.congestion.onPacketAcked(bytes, pn, sent.sentAtUs(pn), this.rtt, nowUs)
     }
     this.#sink.onPacketAcked(space, bytes, flags, nowUs)
@@ -244,6 +252,10 @@ export class Recovery {
         this.#lostBytes += bytes
         this.#newestLostAtUs = Math.max(this.#newestLostAtUs, sentAtUs)
         this.#trackSpan(flags, sentAtUs)
+        if (this.#model !== null) {
+          this.#model.delivery.onLost(space.level, pn, bytes, sentAtUs)
+          this.#model.onPacketLost(bytes, sentAtUs, nowUs)
+        }
       } else this.congestion.onPacketDiscarded(bytes)
       this.#sink.onPacketLost(space, bytes, flags, nowUs)
       this.#context.observer?.packetLost(space.level, space.pathId, pn, trigger, nowUs)
@@ -403,6 +415,11 @@ export class Recovery {
   /** The path has fallen silent and another works: everything in flight is offered to it, without declaring losses. */
   requeueAll(space: PacketSpace): void {
     this.#requeueOldest(space, Infinity)
+  }
+
+  /** Nothing more is to be sent on this path, though window and pacing would allow it. */
+  onLimited(): void {
+    this.#model?.onLimited(this.inFlightBytes)
   }
 
   /** CE marks were reported beyond those known: a congestion signal for packets sent up to `sentAtUs`. */
