@@ -7,6 +7,7 @@ import { addDemoCommand } from './commands/demo.ts'
 import { addGetCommand } from './commands/get.ts'
 import { addReportCommand } from './commands/report.ts'
 import { addRouterCommand } from './commands/router.ts'
+import { addSchedulersCommand } from './commands/schedulers.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addServicesCommand } from './commands/services.ts'
 import { examples } from './help.ts'
@@ -37,6 +38,7 @@ export function createProgram(): Command {
   addDemoCommand(program)
   addServeCommand(program)
   addGetCommand(program)
+  addSchedulersCommand(program)
   addCertsCommand(program)
   for (const command of program.commands) {
     command

@@ -25,7 +25,7 @@ const FOOT_HEIGHT = 22
 /** One file, nothing loaded from elsewhere; the same standings always give the same bytes. */
 export function heatMap(standings: Standings): string {
   const panels = [downloadsPanel(standings), goalsPanel(standings)].filter(({ columns }) => columns.length > 0)
-  const width = 2 * MARGIN + NAME_WIDTH + CELL_WIDTH * Math.max(6, ...panels.map(({ columns }) => columns.length))
+  const width = 2 * MARGIN + NAME_WIDTH + CELL_WIDTH * Math.max(10, ...panels.map(({ columns }) => columns.length))
   const heights = panels.map(({ rows }) => HEADING_HEIGHT + HEAD_HEIGHT + rows.length * CELL_HEIGHT + FOOT_HEIGHT)
   const height = 2 * MARGIN + heights.reduce((sum, each) => sum + each, 0)
   let y = MARGIN
@@ -72,7 +72,7 @@ function goalsPanel({ standings }: Standings): Panel {
   return {
     heading: 'The other goals: share of both links, outage, return, requests over fading links',
     columns: [
-      ...shares.map((_, at) => `share ${at + 1}`),
+      ...shares.map(({ pairing }) => shortName(pairing)),
       ...(outages.length === 0 ? [] : ['gap/allowed', 'return']),
       ...(requests === undefined ? [] : ['p99', 'extra bytes']),
     ],
@@ -153,6 +153,12 @@ function colorOf(heat: number): { color: string; isDark: boolean } {
   const rgb = middle.map((value, at) => Math.round(value + weight * ((end[at] as number) - value)))
   const [red = 0, green = 0, blue = 0] = rgb
   return { color: `rgb(${red},${green},${blue})`, isDark: 0.299 * red + 0.587 * green + 0.114 * blue < 140 }
+}
+
+/** `100 Mbit/s + 20 Mbit/s, both 10 ms` as `100 + 20`. */
+function shortName(pairing: string): string {
+  const [first, second] = pairing.matchAll(/(\d+) Mbit/g)
+  return first === undefined || second === undefined ? 'with loss' : `${first[1]} + ${second[1]}`
 }
 
 function percent(share: number): string {
