@@ -169,6 +169,7 @@ export class ClientPaths {
       if (connection.isClosed) throw closedError('it has ended')
       const id = connection.openPath(tuple, { status }, nowUs())
       if (id !== undefined) return id
+      this.#checkAllowed(tuple)
       this.#checkLimit()
       if (performance.now() > deadlineMs) {
         const message =
@@ -177,6 +178,13 @@ export class ClientPaths {
       }
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
     }
+  }
+
+  #checkAllowed(tuple: PathTuple): void {
+    if (!this.#connection.core.multipath.isForbidden(tuple)) return
+    const where = formatAddress(tuple.remoteAddress, tuple.remotePort)
+    const message = `cannot open a path to ${where}: the server forbids it (disable_active_migration); try another address of the server`
+    throw new QuicError('ERR_PATH_FORBIDDEN', message)
   }
 
   #checkLimit(): void {

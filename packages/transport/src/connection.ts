@@ -272,6 +272,7 @@ export class Connection implements StreamTransport {
   /** Uses a fresh connection ID of the peer from now on. False when none is spare. */
   rotateCid(): boolean {
     const isRotated = this.path.cids.rotate()
+    if (!isRotated) this.core.multipath.onCidsMissing(this.path.id)
     this.#wake()
     return isRotated
   }
@@ -305,12 +306,18 @@ export class Connection implements StreamTransport {
   /** A packet came for a path ID not in use: a server opens the path. The endpoint calls this. */
   acceptPath(id: number, tuple: PathTuple, nowUs: Micros): Path | undefined {
     this.setNow(nowUs)
-    return this.core.multipath.accept(id, tuple, nowUs)
+    return this.core.multipath.accept(id, tuple)
   }
 
-  /** Client: moves to other addresses after validating them (RFC 9000 §9). False when the peer forbids it or gave no CID. */
-  migrate(tuple: PathTuple, nowUs: Micros): boolean {
-    const isStarted = this.core.paths.migrate(this.path, tuple, nowUs)
+  /**
+   * Client: moves a path, the first open one by default, to other addresses after validating them (RFC 9000 §9). False
+   * when the peer forbids it or gave no connection ID, or there is no such path.
+   */
+  migrate(tuple: PathTuple, nowUs: Micros, pathId: number = this.path.id): boolean {
+    const path = this.core.paths.get(pathId)
+    if (path === undefined || path.isAbandoned) return false
+    const isStarted = this.core.paths.migrate(path, tuple, nowUs)
+    if (!isStarted) this.core.multipath.onCidsMissing(pathId)
     this.#wake()
     return isStarted
   }

@@ -48,6 +48,10 @@ export class CidRegistry {
   readonly #host: CidHost
   #nextLocal = 0
   #retirePriorTo = 0
+  /** Next sequence number we expect of the peer. */
+  nextPeerSequence = 0
+  /** The path is abandoned: connection IDs are neither issued nor retired any more (RFC 10069 §3.4). */
+  #isOver = false
   /** Sequences retired by us whose RETIRE_CONNECTION_ID is not acknowledged yet. */
   readonly #retiring: Set<number> = new Set()
   /** Every sequence retired by us: a late copy of its NEW_CONNECTION_ID must not bring it back. */
@@ -69,6 +73,7 @@ export class CidRegistry {
   // RFC 9000 §5.1.1: "An endpoint SHOULD ensure that its peer has a sufficient number of available and unused connection IDs" and MUST NOT exceed the peer's limit
   /** Issues CIDs until the peer has `limit` of them. */
   replenish(limit: number): void {
+    if (this.#isOver) return
     while (this.local.length < limit) {
       const local = this.#host.issue(this.pathId, this.#nextLocal++)
       this.local.push(local)
@@ -90,6 +95,7 @@ export class CidRegistry {
 
   /** RFC 10069 §3.4: an abandoned path retires all CIDs of the peer at once, without a frame for each. */
   forgetPeer(): void {
+    this.#isOver = true
     for (const peer of [this.active, ...this.spare, ...this.inUse]) {
       if (peer?.resetToken) this.#host.forgetResetToken(peer.resetToken)
     }
@@ -123,7 +129,8 @@ export class CidRegistry {
   }
 
   onAnnouncementLost(sequence: number): void {
-    if (this.localBySequence(sequence) && !this.announcePending.includes(sequence)) this.announcePending.push(sequence)
+    if (!this.#isOver && this.localBySequence(sequence) && !this.announcePending.includes(sequence))
+      this.announcePending.push(sequence)
   }
 
   // ---- the peer's
@@ -131,12 +138,14 @@ export class CidRegistry {
   /** The CID the peer used in the handshake, sequence 0. `resetToken` from the server's transport parameters. */
   adoptPeer(cid: Uint8Array, resetToken: Uint8Array | undefined): void {
     this.active = { sequence: 0, cid, resetToken }
+    this.nextPeerSequence = Math.max(this.nextPeerSequence, 1)
     if (resetToken) this.#host.trustResetToken(resetToken)
   }
 
   /** The preferred address brings a CID with sequence 1 (RFC 9000 §5.1.1). */
   addPeer(sequence: number, cid: Uint8Array, resetToken: Uint8Array): void {
     this.spare.push({ sequence, cid, resetToken })
+    this.nextPeerSequence = Math.max(this.nextPeerSequence, sequence + 1)
   }
 
   /** NEW_CONNECTION_ID. `limit` is our active_connection_id_limit. Throws on violations. */
@@ -150,6 +159,7 @@ export class CidRegistry {
       )
     }
     this.#checkReuse(sequence, cid, resetToken)
+    this.nextPeerSequence = Math.max(this.nextPeerSequence, sequence + 1)
     const isKnown = this.#isKnown(sequence)
     const isLive = !isKnown && sequence >= this.#retirePriorTo
     // The new one first: when it retires all others it is the only one left to send to, a CONNECTION_CLOSE at least.
@@ -167,6 +177,12 @@ export class CidRegistry {
         `${this.#activeCount()} connection IDs, limit ${limit}`,
       )
     }
+  }
+
+  /** Whether the peer has issued `cid` for this path ID, as far as it is still known. */
+  hasPeerCid(cid: Uint8Array): boolean {
+    const isSame = (peer: PeerCid): boolean => equalBytes(peer.cid, cid)
+    return (this.active !== undefined && isSame(this.active)) || this.spare.some(isSame) || this.inUse.some(isSame)
   }
 
   #activeCount(): number {
@@ -254,7 +270,7 @@ export class CidRegistry {
   }
 
   onRetireLost(sequence: number): void {
-    if (this.#retiring.has(sequence)) this.retirePending.push(sequence)
+    if (!this.#isOver && this.#retiring.has(sequence)) this.retirePending.push(sequence)
   }
 
   onRetireAcked(sequence: number): void {

@@ -186,7 +186,11 @@ export class Endpoint {
     const { owner, pathId } = target
     // RFC 10069 §3.1: a packet for a path ID not in use opens the path
     const path = owner.core.paths.get(pathId) ?? owner.acceptPath(pathId, batch.tuples[index] as PathTuple, nowUs)
-    return path !== undefined && this.#intake.stage(target, path, offset, length, index)
+    if (path !== undefined) return this.#intake.stage(target, path, offset, length, index)
+    // A path ID that is over, or one that a server may not open: there is nothing to open the packet with.
+    owner.core.counters.packetsDropped++
+    owner.core.observer?.packetDropped('unknown_path', length, nowUs)
+    return true
   }
 
   #openStaged(batch: DatagramBatch, nowUs: Micros): void {
@@ -212,6 +216,7 @@ export class Endpoint {
     connection.setNow(nowUs)
     core.counters.bytesReceived += length
     if (payloadLength < 0) return this.#onUnreadable(connection, batch, index, nowUs)
+    if (path.isDormant) core.multipath.onFirstPacket(path, tuple, nowUs)
     if (!core.paths.admit(path, tuple, length)) {
       core.counters.packetsDropped++
       core.observer?.packetDropped('unknown_tuple', length, nowUs)

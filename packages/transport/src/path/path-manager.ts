@@ -194,10 +194,12 @@ export class PathManager {
     probe.isValidated = true
     probe.stop()
     if (sameTuple(probe.tuple, path.tuple)) {
+      const isNews = !path.isValidated
       path.isValidated = true
       path.mtu.start()
-      this.#notify(path, 'validated')
+      if (isNews) this.#notify(path, 'validated')
       this.#dropFallbacks(path)
+      if (!probe.provesMtu(bytes, start)) this.#validateAgain(path, probe, nowUs)
       return
     }
     if (probe.purpose !== 'migrate') return
@@ -205,6 +207,13 @@ export class PathManager {
     // RFC 9000 §9.5: the connection ID of the old address must not be used from the new one.
     this.#removeProbe(probe)
     this.#notify(path, 'failed')
+  }
+
+  // RFC 9000 §8.2.1: a challenge that the anti-amplification limit kept small validates the address only: "the endpoint MUST perform a second path validation by sending a PATH_CHALLENGE frame in a datagram of at least 1200 bytes"
+  #validateAgain(path: Path, probe: PathProbe, nowUs: Micros): void {
+    probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
+    probe.isValidated = true
+    probe.isForMtu = true
   }
 
   /** A packet whose number is the largest so far, with a non-probing frame, came from `tuple`: the peer has moved. */
@@ -346,6 +355,8 @@ export class PathManager {
       if (probe.purpose === 'migrate') this.#notify(path, 'failed')
       return
     }
+    // RFC 10069 §3.1: "Each endpoint MUST also validate that a minimum QUIC packet MTU of 1200 bytes is supported on the path."
+    if (path.isValidated && probe.isForMtu && path.id > 0) return this.#host.onPathUnreachable(path, nowUs)
     if (path.isValidated) return
     this.#notify(path, 'failed')
     // RFC 9000 §9.3.2: "the endpoint MUST revert to using the last validated peer address when validation of a new peer address fails"

@@ -22,6 +22,8 @@ export class PathProbe {
   /** CID of the peer used on this tuple; undefined = the active one of the path. */
   cid: PeerCid | undefined
   isValidated = false
+  /** The address is validated; what runs asks whether datagrams of 1200 bytes arrive. */
+  isForMtu = false
   receivedBytes = 0
   sentBytes = 0
   /** A PATH_CHALLENGE waits to be sent. */
@@ -34,6 +36,8 @@ export class PathProbe {
   intervalUs: Micros = 0
   readonly responses: Uint8Array[] = []
   readonly #outstanding: Uint8Array[] = []
+  /** Outstanding challenges that went out in datagrams below 1200 bytes: their answer says nothing about the MTU. */
+  readonly #small: Set<Uint8Array> = new Set()
 
   constructor(path: Path, tuple: PathTuple, purpose: ProbePurpose) {
     this.path = path
@@ -44,6 +48,7 @@ export class PathProbe {
   // RFC 9000 §8.2.4: "Endpoints SHOULD abandon path validation based on a timer … three times the larger of the current PTO or the PTO for the new path"
   start(ptoUs: Micros, nowUs: Micros): void {
     this.isValidated = false
+    this.isForMtu = false
     this.challengePending = true
     this.intervalUs = ptoUs
     this.deadlineUs = nowUs + 3 * Math.max(ptoUs, NEW_PATH_PTO_US)
@@ -61,17 +66,28 @@ export class PathProbe {
   }
 
   // RFC 9000 §8.2.1: "The endpoint MUST use unpredictable data in every PATH_CHALLENGE frame"
-  onChallengeSent(data: Uint8Array, nowUs: Micros): void {
+  onChallengeSent(data: Uint8Array, isFullSized: boolean, nowUs: Micros): void {
     this.challengePending = false
     this.#outstanding.push(data)
-    if (this.#outstanding.length > OUTSTANDING_MAX) this.#outstanding.shift()
+    if (!isFullSized) this.#small.add(data)
+    if (this.#outstanding.length > OUTSTANDING_MAX) this.#small.delete(this.#outstanding.shift() as Uint8Array)
     this.repeatAtUs = nowUs + this.intervalUs
     this.intervalUs *= 2
   }
 
+  #find(bytes: Uint8Array, start: number): Uint8Array | undefined {
+    return this.#outstanding.find((data) => data.every((byte, i) => byte === bytes[start + i]))
+  }
+
   /** Whether a PATH_RESPONSE answers one of our challenges here. */
   matches(bytes: Uint8Array, start: number): boolean {
-    return this.#outstanding.some((data) => data.every((byte, i) => byte === bytes[start + i]))
+    return this.#find(bytes, start) !== undefined
+  }
+
+  /** Whether the challenge answered travelled in a datagram of at least 1200 bytes. */
+  provesMtu(bytes: Uint8Array, start: number): boolean {
+    const data = this.#find(bytes, start)
+    return data !== undefined && !this.#small.has(data)
   }
 
   onChallenge(data: Uint8Array): void {

@@ -48,6 +48,10 @@ export class Path {
   statusSequence = 0
   peerStatus: 'available' | 'backup' | undefined = undefined
   peerStatusSequence = -1
+  /** Made for a packet that is not known to be the peer's yet: nothing is sent, nothing is told. */
+  isDormant = false
+  /** Sequence of our CID on the last non-probing packet; a change tells of a deliberate migration. */
+  lastDcidSequence = 0
   /** A PATH_ABANDON was sent: nothing may be sent here any more. */
   isAbandoned = false
   /**

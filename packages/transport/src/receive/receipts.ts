@@ -66,6 +66,8 @@ export class Receipts implements ReceiptSink {
       case ReceiptKind.PathAbandon:
       case ReceiptKind.PathStatus:
       case ReceiptKind.MaxPathId:
+      case ReceiptKind.PathsBlocked:
+      case ReceiptKind.PathCidsBlocked:
         return core.multipath.onLost(kind, a, b)
       case ReceiptKind.AdditionalAddresses:
         return core.announcer.onLost(a)

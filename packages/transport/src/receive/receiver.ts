@@ -42,8 +42,6 @@ export class Receiver implements FrameSink {
   #localSequence = 0
   #packetBytes = 0
   #nowUs: Micros = 0
-  /** Sequence of our CID on the last non-probing packet; a change tells of a deliberate migration. */
-  lastDcidSequence = 0
   readonly #info = { level: 0 as Level, pathId: 0, packetNumber: 0, length: 0, version: 0, keyPhase: 0, ecn: 0 }
 
   constructor(core: ConnectionCore, host: ReceiverHost) {
@@ -109,8 +107,8 @@ export class Receiver implements FrameSink {
       core.sentElicitingSinceReceive = false
       if (level === Level.Handshake) this.#host.onHandshakePacket(nowUs)
       if ((bits & NonProbingBit) !== 0 && level === Level.OneRtt) {
-        const changedCid = packet.localSequence !== this.lastDcidSequence
-        this.lastDcidSequence = packet.localSequence
+        const changedCid = packet.localSequence !== path.lastDcidSequence
+        path.lastDcidSequence = packet.localSequence
         core.paths.onNonProbing(path, tuple, packetNumber, changedCid, nowUs)
       }
     } catch (error) {
@@ -248,7 +246,9 @@ export class Receiver implements FrameSink {
     const cid = this.#bytes.slice(cidStart, cidStart + cidLength)
     const token = this.#bytes.slice(tokenStart, tokenStart + 16)
     const registry = this.#registryFor(pathId, isPathFrame, FrameType.PathNewConnectionId)
-    registry?.onNew(sequence, retirePriorTo, cid, token, this.#core.config.activeCidLimit)
+    if (registry === undefined) return
+    if (this.#core.multipath.isNegotiated) this.#core.multipath.checkUnique(registry.pathId, cid)
+    registry.onNew(sequence, retirePriorTo, cid, token, this.#core.config.activeCidLimit)
   }
 
   onRetireConnectionId(pathId: number, isPathFrame: boolean, sequence: number): void {

@@ -304,7 +304,7 @@ export class Transmitter {
       packet.byte(FrameType.PathChallenge)
       packet.copy(data)
       packet.receipt(ReceiptKind.PathChallenge, path.id)
-      probe.onChallengeSent(data, nowUs)
+      probe.onChallengeSent(data, limit >= DATAGRAM_MIN, nowUs)
     }
     while (probe.responses.length > 0 && packet.room >= 9) {
       packet.byte(FrameType.PathResponse)
