@@ -40,6 +40,11 @@ export function findInterfaces(names: readonly string[], found = machineInterfac
   return chosen
 }
 
+/** Every address of this machine. */
+export function ownAddresses(): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((infos = []) => infos.map(({ address }) => address))
+}
+
 function machineInterfaces(): readonly Interface[] {
   return Object.entries(networkInterfaces()).map(([name, infos = []]) => ({
     name,

@@ -5,7 +5,7 @@ import type { Diagnostics, OpenPathOptions, Pem, QuicConnection } from '@quiceth
 import { codeOf, messageOf, UserError } from '@quicether/router'
 import type { TransportConfig } from '@quicether/transport'
 import { authorities } from '../commands/client.ts'
-import { findInterfaces } from './interfaces.ts'
+import { findInterfaces, ownAddresses } from './interfaces.ts'
 import { type PlannedPath, planPaths } from './path-plan.ts'
 
 export interface ConnectionFlags {
@@ -42,7 +42,8 @@ export async function planOf(url: URL, flags: ConnectionFlags): Promise<PathPlan
   const found = findInterfaces(interfaces)
   const addresses = await resolve(url)
   const port = url.port === '' ? 443 : Number(url.port)
-  return planPaths({ addresses, port, interfaces: found, localAddresses, further: mip, paths, isFake })
+  const own = ownAddresses()
+  return planPaths({ addresses, port, interfaces: found, localAddresses, further: mip, paths, isFake, own })
 }
 
 /** Connects over the first path. Throws `UserError` (`ERR_CONNECT`) with the remedy. */

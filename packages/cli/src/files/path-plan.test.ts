@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PathView } from '@quicether/transport'
+import { createProgram } from '../program.ts'
 import { pathTable, progressLines } from '../terminal/path-view.ts'
 import { translateForkFlags } from './fork-flags.ts'
 import { findInterfaces } from './interfaces.ts'
@@ -28,8 +29,35 @@ test('interface 0 talks to the address of the URL, interface n + 1 to the n-th f
   assert.deepEqual(ends({ interfaces, further: ['198.51.100.1:6000', '127.0.0.2'] }), [
     'wlan0/192.0.2.5 192.0.2.1:4433',
     'wlan1/198.51.100.5 198.51.100.1:6000',
-    'lo/127.0.0.1 127.0.0.2:4433',
+    '*/127.0.0.1 127.0.0.2:4433',
   ])
+})
+
+test('any mesh of addresses of the server and interfaces can be written down, a name as often as it is needed', () => {
+  const interfaces = findInterfaces(['wlan0', 'wlan1', 'wlan0', 'wlan1'], machine)
+  assert.deepEqual(ends({ interfaces, further: ['192.0.2.1', '192.0.2.2', '192.0.2.2'] }), [
+    'wlan0/192.0.2.5 192.0.2.1:4433',
+    'wlan1/198.51.100.5 192.0.2.1:4433',
+    'wlan0/192.0.2.5 192.0.2.2:4433',
+    'wlan1/198.51.100.5 192.0.2.2:4433',
+  ])
+})
+
+test('what goes to an address of this machine is not bound to an interface, through which it never leaves', () => {
+  const interfaces = findInterfaces(['wlan0', 'wlan1'], machine)
+  assert.deepEqual(ends({ interfaces, own: ['192.0.2.1'], further: ['192.0.2.9'] }), [
+    '*/192.0.2.5 192.0.2.1:4433',
+    'wlan1/198.51.100.5 192.0.2.9:4433',
+  ])
+})
+
+test('fake multipath uses the one interface, or whatever the kernel chooses, for two paths', () => {
+  const interfaces = findInterfaces(['wlan1'], machine)
+  assert.deepEqual(ends({ interfaces, isFake: true }), [
+    'wlan1/198.51.100.5 192.0.2.1:4433',
+    'wlan1/198.51.100.5 192.0.2.1:4433',
+  ])
+  assert.deepEqual(ends({ isFake: true, further: ['192.0.2.2'] }), ['*/* 192.0.2.1:4433', '*/* 192.0.2.2:4433'])
 })
 
 test('without further addresses all talk to the address of the URL, and more paths than ends take them in turn', () => {
@@ -68,6 +96,7 @@ for (const [what, options, pattern] of [
     { localAddresses: ['10.0.0.1', '10.0.0.2', '10.0.0.3'], further: ['10.0.0.4'] },
     /2, or none/u,
   ],
+  ['two ends and a fake one', { localAddresses: ['10.0.0.1', '10.0.0.2'], isFake: true }, /--fake-multipath/u],
   ['more ends than paths', { further: ['10.0.0.4'], paths: 1 }, /1 paths cannot use 2 ends/u],
 ] as const) {
   test(`${what}: refused with the remedy`, () => assert.throws(() => ends(options), pattern))
@@ -78,19 +107,57 @@ test('the beginning of a name finds all interfaces that have it; a whole name fi
   assert.deepEqual(names('wla'), ['wlan0', 'wlan1'])
   assert.deepEqual(names('wl'), ['wl'])
   assert.deepEqual(names('wlan1', 'wlan'), ['wlan1', 'wlan0'])
+  assert.deepEqual(names('wlan1', 'wla', 'wlan1', 'wla'), ['wlan1', 'wlan0', 'wlan1', 'wlan0'])
   assert.throws(() => names('eth'), /begins with "eth".*lo, wlan0/u)
   assert.throws(() => names('down'), /down0 has no usable address/u)
 })
 
 test('flags of the 2017 fork are understood where they were known, in both spellings', () => {
   const translated = (line: string) => translateForkFlags(line.split(' ')).join(' ')
-  assert.equal(translated('get -n=c1,c2 -mip B:1 -o x URL'), 'get --interfaces c1,c2 --mip B:1 -o x URL')
   assert.equal(
-    translated('serve -www . -port=1 -sc rr -ssc=prio'),
-    'serve --www . --port 1 --scheduler rr --stream-scheduler prio',
+    translated('get -n=c1,c2 -mip B:1 -c=32 -d 50 -fmp -o x URL'),
+    'get --interfaces c1,c2 --mip B:1 --initial-window 32 --delay 50 --fake-multipath -o x URL',
+  )
+  assert.equal(
+    translated('serve -www . -port=1 -sc rr -ssc=prio -tcp=true -v=false -certpath x -f=64'),
+    'serve --www . --port 1 --scheduler rr --stream-scheduler prio --tcp --certpath x --flow-window 64',
   )
   assert.equal(translated('client -n 3'), 'client -n 3')
   assert.equal(translated('get -- -v'), 'get -- -v')
+  assert.throws(() => translated('serve -tcp=maybe'), /"maybe" is neither true nor false \(-tcp=maybe\)/u)
+})
+
+test('the examples of the fork mean what its manual says', () => {
+  const parsed = (line: string) => {
+    let flags: Record<string, unknown> = {}
+    const program = createProgram()
+    for (const command of program.commands)
+      command.action((...args: unknown[]) => {
+        flags = args.find((arg) => typeof arg === 'object' && !Array.isArray(arg)) as Record<string, unknown>
+      })
+    program.parse([...translateForkFlags(line.split(' '))], { from: 'user' })
+    return flags
+  }
+  assert.deepEqual(parsed('serve -n=enxa0cec818056b,wlp -www=.')['interfaces'], ['enxa0cec818056b', 'wlp'])
+  const simple = 'get -n=enxa0cec818056b,wlp2s0 -mip=192.168.34.32:6000 https://127.0.0.1:6121/index.html'
+  const host = [
+    { name: 'lo', addresses: ['127.0.0.1'] },
+    { name: 'enxa0cec818056b', addresses: ['10.1.0.2'] },
+    { name: 'wlp2s0', addresses: ['10.2.0.2'] },
+    { name: 'wlan1', addresses: ['192.168.0.7'] },
+    { name: 'ethernet1', addresses: ['192.168.0.135'] },
+  ]
+  const planned = (line: string) => {
+    const { interfaces, mip } = parsed(line) as { readonly interfaces: string[]; readonly mip: string[] }
+    return ends({ addresses: ['127.0.0.1'], port: 6121, interfaces: findInterfaces(interfaces, host), further: mip })
+  }
+  assert.deepEqual(planned(simple), ['*/10.1.0.2 127.0.0.1:6121', 'wlp2s0/10.2.0.2 192.168.34.32:6000'])
+  const mesh = 'get -n=lo,wlan1,ethernet1 -mip=192.168.0.135:6121,192.168.0.135:6121 https://127.0.0.1:6121/index.html'
+  assert.deepEqual(planned(mesh), [
+    '*/127.0.0.1 127.0.0.1:6121',
+    'wlan1/192.168.0.7 192.168.0.135:6121',
+    'ethernet1/192.168.0.135 192.168.0.135:6121',
+  ])
 })
 
 test('bars and table show the share, the facts and the state of each path', () => {

@@ -19,6 +19,8 @@ export interface PlanOptions {
   readonly localAddresses: readonly string[]
   /** Further addresses of the server, `address` or `address:port`. */
   readonly further: readonly string[]
+  /** Addresses of this machine: what goes to them never leaves through an interface, so none is bound to. */
+  readonly own?: readonly string[]
   /** The one local end stands for two, to try several paths with one interface. */
   readonly isFake?: boolean
   /** How many paths in all; absent: one for each local end, at least one for each address of the server. */
@@ -59,7 +61,7 @@ export function planPaths(options: PlanOptions): readonly [PlannedPath, ...Plann
   for (let index = 0; index < count; index++) {
     const local = locals[index % locals.length] as LocalEnd
     const remote = remotes[remotes.length === 1 ? 0 : index % remotes.length] as RemoteEnd
-    plan.push(join(local, remote))
+    plan.push(join(local, remote, options.own ?? []))
   }
   const [first, ...rest] = plan
   if (first === undefined) throw new Error('invariant violated: a plan has at least one path')
@@ -121,13 +123,15 @@ function checkCounts(options: PlanOptions, locals: number, remotes: number): voi
 }
 
 /** The first pair of addresses of one family. */
-function join(local: LocalEnd, remote: RemoteEnd): PlannedPath {
-  const name = local.interfaceName === undefined ? {} : { interfaceName: local.interfaceName }
+function join(local: LocalEnd, remote: RemoteEnd, own: readonly string[]): PlannedPath {
   for (const remoteAddress of remote.addresses) {
     if (local.addresses === undefined) return { remoteAddress, remotePort: remote.port }
     const isIpv6 = remoteAddress.includes(':')
     const localAddress = local.addresses.find((address) => address.includes(':') === isIpv6)
-    if (localAddress !== undefined) return { ...name, localAddress, remoteAddress, remotePort: remote.port }
+    if (localAddress === undefined) continue
+    const isHere = own.includes(remoteAddress) || /^(?:127\.|::1$)/u.test(remoteAddress)
+    const name = local.interfaceName === undefined || isHere ? {} : { interfaceName: local.interfaceName }
+    return { ...name, localAddress, remoteAddress, remotePort: remote.port }
   }
   throw problem(
     `${local.label} and ${remote.addresses.join(', ')} have no IP version in common`,
