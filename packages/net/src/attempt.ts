@@ -26,6 +26,7 @@ export interface AttemptOptions {
   readonly alpn: readonly string[]
   readonly local: BindOptions
   readonly earlyData: boolean
+  readonly followPreferredAddress: boolean
   readonly version?: number
   readonly config: Partial<TransportConfig>
   readonly keyLogs: readonly KeyLog[]
@@ -111,6 +112,7 @@ function open(
   const { context, serverName, alpn, earlyData, version, address, local } = options
   const server = `${serverName} ${address} ${options.port}`
   const token = context.takeToken(server)
+  let paths: ClientPaths | undefined
   const connection = endpoint.connect(
     {
       tls: context.tls,
@@ -118,12 +120,13 @@ function open(
       serverName,
       alpn,
       earlyData,
+      ...(options.followPreferredAddress ? { tupleTo: (to, toPort) => paths?.tupleToPreferred(to, toPort) } : {}),
       onNewToken: (fresh) => context.rememberToken(server, fresh),
       ...(version === undefined ? {} : { version }),
       ...(token === undefined ? {} : { token }),
     },
     nowUs(),
   )
-  const paths = new ClientPaths(connection, { port, driver, socket: handle, address, remotePort: options.port, local })
+  paths = new ClientPaths(connection, { port, driver, socket: handle, address, remotePort: options.port, local })
   return new QuicConnection(connection, () => void setTimeout(release, LINGER_MS), paths)
 }

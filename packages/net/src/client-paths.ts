@@ -11,7 +11,7 @@ import {
 } from '@quicether/transport'
 import { describeCloseReason } from './close-reason.ts'
 import { type Driver, nowUs } from './driver.ts'
-import { canonicalIp, formatAddress, isUnspecified } from './ip-address.ts'
+import { canonicalIp, formatAddress, isUnspecified, mayFollow } from './ip-address.ts'
 import type { BindOptions, UdpPort } from './udp-port.ts'
 
 /** Where a client moves to; what is absent is left to the kernel. */
@@ -23,7 +23,7 @@ export interface MigrateOptions {
 
 /** A further path; what is absent is left to the kernel, or as on the first path. */
 export interface OpenPathOptions extends MigrateOptions {
-  /** IP address of the server; default: the one connected to. */
+  /** IP address of the server; default: the one in use. */
   readonly remoteAddress?: string
   readonly remotePort?: number
   /** `backup` = used only while no available path works. Default `available`. */
@@ -72,7 +72,8 @@ export class ClientPaths {
 
   /** Moves between sockets: the one before stays for packets under way, older ones are closed. False = not now. */
   migrate({ localAddress, localPort = 0, interfaceName }: MigrateOptions): boolean {
-    const { port, driver, address, remotePort, local } = this.#sockets
+    const { port, driver, local } = this.#sockets
+    const { address, remotePort } = this.#server()
     const { shownAddress } = local
     const wildcard = address.includes(':') ? '::' : '0.0.0.0'
     const { handle } = port.bind({
@@ -94,10 +95,26 @@ export class ClientPaths {
     return true
   }
 
+  /** The server as it is reached now; with the zone that was given, as long as that address is in use. */
+  #server(): { readonly address: string; readonly remotePort: number } {
+    const { address, remotePort } = this.#sockets
+    const { tuple } = this.#connection.path
+    const isFirst = tuple.remoteAddress === address.replace(/%.*$/, '') && tuple.remotePort === remotePort
+    return isFirst ? { address, remotePort } : { address: tuple.remoteAddress, remotePort: tuple.remotePort }
+  }
+
+  /** Tuple from the socket in use to the address that the server prefers; undefined = not from here. */
+  tupleToPreferred(address: string, remotePort: number): PathTuple | undefined {
+    const { tuple } = this.#connection.path
+    const preferred = canonicalIp(address)
+    if (!mayFollow(tuple.remoteAddress, preferred)) return undefined
+    return this.#sockets.port.tupleTo(tuple.socket, preferred, remotePort)
+  }
+
   /** Opens a path and waits until it is validated. Rejects with the QuicErrors that `QuicConnection.openPath` names. */
   async open(options: OpenPathOptions): Promise<PathId> {
     const deadlineMs = performance.now() + (options.timeoutMs ?? OPEN_TIMEOUT_MS)
-    const ends = pathEnds(options, this.#sockets)
+    const ends = pathEnds(options, this.#server(), this.#sockets.local)
     await this.#confirmed(deadlineMs)
     this.#checkNegotiated()
     const { port, driver } = this.#sockets
@@ -234,10 +251,11 @@ export class ClientPaths {
 /** Both ends of a new path. Throws QuicError for ends that cannot meet. */
 function pathEnds(
   options: OpenPathOptions,
-  sockets: ClientSockets,
+  server: { readonly address: string; readonly remotePort: number },
+  first: BindOptions,
 ): { readonly local: BindOptions; readonly remoteAddress: string; readonly remotePort: number } {
-  const { localAddress, localPort = 0, interfaceName, remotePort = sockets.remotePort } = options
-  const remoteAddress = ipAddress(options.remoteAddress ?? sockets.address, 'remoteAddress')
+  const { localAddress, localPort = 0, interfaceName, remotePort = server.remotePort } = options
+  const remoteAddress = ipAddress(options.remoteAddress ?? server.address, 'remoteAddress')
   if (!Number.isInteger(remotePort) || remotePort < 1 || remotePort > 65_535) {
     throw new QuicError('ERR_PORT', `cannot open a path: port ${remotePort} is not a whole number from 1 to 65535`)
   }
@@ -250,7 +268,7 @@ function pathEnds(
     const message = `cannot open a path from ${local} to ${remoteAddress}: one is IPv4 and the other IPv6; give two of a kind`
     throw new QuicError('ERR_FAMILY', message)
   }
-  const { shownAddress } = sockets.local
+  const { shownAddress } = first
   const isShown = isUnspecified(local) && shownAddress !== undefined && shownAddress.includes(':') === isIpv6
   return {
     local: {

@@ -33,6 +33,8 @@ export interface ConnectOptions {
   readonly interfaceName?: string
   /** Offer 0-RTT if `context` remembers a session; `connect` then settles as soon as streams can be written. */
   readonly earlyData?: boolean
+  /** Move to the address that the server prefers (RFC 9000 §9.6) once that is validated. True when absent. */
+  readonly followPreferredAddress?: boolean
   readonly version?: number
   /** Give up on the handshake after this long. 10,000 when absent. */
   readonly handshakeTimeoutMs?: number
@@ -142,6 +144,7 @@ function attemptOptions(
       ...withShownAddress(options, address, port),
     },
     earlyData,
+    followPreferredAddress: options.followPreferredAddress ?? true,
     signal,
     keyLogs: [keyLog, tap === undefined ? undefined : (line: string) => tap.keylogLine(line)].filter(
       (log) => log !== undefined,

@@ -14,10 +14,11 @@ import type {
   StreamTransport,
 } from '@quicether/transport'
 import { QuicError } from '@quicether/transport'
+import type { AddressOption } from './server-addresses.ts'
 import type { ClientPaths, MigrateOptions, OpenPathOptions } from './client-paths.ts'
 import { connectError } from './close-reason.ts'
 import { nowUs } from './driver.ts'
-import { formatAddress } from './ip-address.ts'
+import { canonicalIp, formatAddress } from './ip-address.ts'
 
 /** What the handshake agreed on. */
 export interface Handshake {
@@ -28,7 +29,7 @@ export interface Handshake {
   readonly establishmentUs: Micros
 }
 
-/** Events held while nobody listens. Streams are limited by the transport, so only datagrams can be this many. */
+/** Events held while nobody listens. Streams are limited by the transport, but datagrams and addresses can be this many. */
 const HELD_EVENTS_MAX = 4096
 
 /** Made by `connect` and `listen`. */
@@ -45,6 +46,8 @@ export class QuicConnection implements AsyncDisposable {
   readonly #paths: ClientPaths | undefined
   /** Told of every change of a path, besides `onEvent`. */
   onPath: ((id: PathId, change: PathChange) => void) | null = null
+  /** Client: told of every address that the server announces or withdraws, besides `onEvent`. */
+  onAddress: ((change: 'announced' | 'withdrawn', address: string, port: number) => void) | null = null
   readonly #held: ConnectionEvent[] = []
   #onEvent: ((event: ConnectionEvent) => void) | null = null
   #isDelivering = false
@@ -159,6 +162,14 @@ export class QuicConnection implements AsyncDisposable {
     return this.#connection.paths()
   }
 
+  /**
+   * Client: further addresses of the server, as it announced them; `openPath` to one tries it. Empty when the server
+   * announces none or does not know the extension, or `config.maxPaths` is 1.
+   */
+  announcedAddresses(): readonly Required<AddressOption>[] {
+    return this.#connection.announcedAddresses().map(({ address, port }) => ({ address: canonicalIp(address), port }))
+  }
+
   /** The engine's connection, for what this class does not offer (key update, migration). */
   get engine(): Connection {
     return this.#connection
@@ -229,6 +240,10 @@ export class QuicConnection implements AsyncDisposable {
     if (event.kind === 'closed') this.#onClosed(event.reason)
     this.#paths?.handleEvent(event)
     if (event.kind === 'path') this.#guard(() => this.onPath?.(event.path, event.change))
+    if (event.kind === 'addressAnnounced' || event.kind === 'addressWithdrawn') {
+      const change = event.kind === 'addressAnnounced' ? 'announced' : 'withdrawn'
+      this.#guard(() => this.onAddress?.(change, canonicalIp(event.address), event.port))
+    }
     if (this.#onEvent === null || this.#held.length > 0 || this.#isDelivering) this.#hold(event)
     else this.#deliver(event)
     if (event.kind === 'closed') this.#onDetach()
@@ -252,6 +267,8 @@ export class QuicConnection implements AsyncDisposable {
       this.#datagramsDropped++
       return
     }
+    // `announcedAddresses` tells what holds: nobody needs a history that a server can make as long as it likes.
+    if (this.#held.length >= HELD_EVENTS_MAX && event.kind.startsWith('address')) return
     this.#held.push(event)
   }
 

@@ -56,6 +56,19 @@ export function isUnspecified(address: string): boolean {
   return address === '0.0.0.0' || address === '::'
 }
 
+/** How far an address reaches: this machine, one link, or further. */
+export function scopeOf(address: string): 'loopback' | 'link' | 'wide' {
+  if (/^127\.|^::1$|^0:0:0:0:0:0:0:1$/.test(address)) return 'loopback'
+  return /^169\.254\.|^fe[89ab]/i.test(address) ? 'link' : 'wide'
+}
+
+// RFC 9000 §21.5.6: "Endpoints MAY refuse to use … addresses" of another kind: a server far away has no business with our loopback
+/** Whether an address that the peer at `known` claims to have may be tried. Without a zone, none of a link may. */
+export function mayFollow(known: string, claimed: string): boolean {
+  const scope = scopeOf(claimed)
+  return scope === 'wide' || (scope === 'loopback' && scopeOf(known) === 'loopback')
+}
+
 /** `address:port`, with brackets around IPv6. */
 export function formatAddress(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`

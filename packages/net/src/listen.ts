@@ -26,6 +26,7 @@ import { QuicConnection } from './connection.ts'
 import { Driver } from './driver.ts'
 import { formatAddress } from './ip-address.ts'
 import { nativeCall } from './native-call.ts'
+import { type AddressOption, type PreferredAddressOption, ServerAddresses } from './server-addresses.ts'
 import { type BoundSocket, UdpPort, type UdpPortStats } from './udp-port.ts'
 
 export interface ListenOptions {
@@ -34,6 +35,13 @@ export interface ListenOptions {
   /** 0 = any free port, the same one on every address. */
   readonly port: number
   readonly interfaceName?: string
+  /** Where clients are asked to go after the handshake (RFC 9000 §9.6); received on besides `addresses`. */
+  readonly preferredAddress?: PreferredAddressOption
+  /**
+   * Further addresses that clients with several paths are told of; received on besides `addresses` where they are ours.
+   * `announceAddress` and `withdrawAddress` change the list later.
+   */
+  readonly announce?: readonly AddressOption[]
   /** Certificates by server name; the first one answers to unknown names. */
   readonly identities: readonly Identity[]
   readonly alpn: readonly string[]
@@ -83,7 +91,8 @@ export class QuicListener implements AsyncDisposable {
   readonly #driver: Driver
   readonly #port: UdpPort
   readonly #tls: NativeServerContext
-  readonly #sockets: readonly BoundSocket[]
+  readonly #sockets: BoundSocket[]
+  readonly #addresses: ServerAddresses
   readonly #onConnection: (connection: QuicConnection) => void
   readonly #onHandshakeFailed: ListenOptions['onHandshakeFailed']
   readonly #onClosed: () => void
@@ -91,6 +100,7 @@ export class QuicListener implements AsyncDisposable {
   /** Connections of the engine that have not ended, those in their handshake included. */
   readonly #live: Set<Connection> = new Set()
   #accepted = 0
+  #isStarted = false
   #isClosing = false
   #closed: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
@@ -112,18 +122,25 @@ export class QuicListener implements AsyncDisposable {
         tap: options.tap,
         onEvent: (event, nowUs) => this.#onEvent(event, nowUs),
       })
+      const handles = this.#sockets.map((socket) => socket.handle)
+      this.#addresses = new ServerAddresses(
+        this.#port,
+        this.#sockets,
+        (handle) => (this.#isStarted ? this.#driver.watch(handle) : handles.push(handle)),
+        (handle) => this.#driver.release(handle),
+      )
+      const preferredAddress = this.#addresses.prefer(options.preferredAddress ?? {})
+      for (const address of options.announce ?? []) this.#addresses.announce(address)
       this.#endpoint = new Endpoint({
         crypto,
         random: systemRandom(),
-        server: { tls: this.#tls, ...options.accept },
+        server: { tls: this.#tls, ...options.accept, ...(preferredAddress === undefined ? {} : { preferredAddress }) },
         onReady: this.#driver.wake,
         ...(options.config === undefined ? {} : { config: options.config }),
         ...(options.observe === undefined ? {} : { observe: options.observe }),
       })
-      this.#driver.start(
-        this.#endpoint,
-        this.#sockets.map((socket) => socket.handle),
-      )
+      this.#driver.start(this.#endpoint, handles)
+      this.#isStarted = true
     } catch (error) {
       this.#port.close()
       this.#tls.close()
@@ -144,6 +161,31 @@ export class QuicListener implements AsyncDisposable {
   address(): string {
     const socket = this.#sockets[0]
     return socket === undefined ? '' : formatAddress(socket.address, socket.port)
+  }
+
+  /** Further addresses that clients are told of. */
+  get announced(): readonly Required<AddressOption>[] {
+    return this.#addresses.list()
+  }
+
+  /**
+   * Tells all clients with several paths, those to come included, that they reach us at a further address, too. Where it
+   * is an address of this machine it is received on; any other one is taken to be forwarded to us. False = known already.
+   * @throws QuicError `ERR_ADDRESS`, `ERR_PORT`, `ERR_ADDRESS_LIMIT` above 16, `ERR_PORT_IN_USE`, …
+   */
+  announceAddress(address: string, port?: number): boolean {
+    const fresh = this.#addresses.announce({ address, ...(port === undefined ? {} : { port }) })
+    if (fresh === undefined) return false
+    for (const connection of this.#live) connection.announceAddress(fresh.address, fresh.port)
+    return true
+  }
+
+  /** Takes an announced address back; its socket closes a little later. False = it was not announced. */
+  withdrawAddress(address: string, port?: number): boolean {
+    const gone = this.#addresses.withdraw({ address, ...(port === undefined ? {} : { port }) })
+    if (gone === undefined) return false
+    for (const connection of this.#live) connection.withdrawAddress(gone.address, gone.port)
+    return true
   }
 
   get connections(): IterableIterator<QuicConnection> {
@@ -180,6 +222,7 @@ export class QuicListener implements AsyncDisposable {
     this.#endpoint.closeAll(code, reason)
     this.#driver.wake()
     if (this.#endpoint.connectionCount > 0) await new Promise((resolve) => setTimeout(resolve, LINGER_MS))
+    this.#addresses.close()
     this.#driver.close()
     this.#tls.close()
     this.#onClosed()
@@ -201,7 +244,7 @@ export class QuicListener implements AsyncDisposable {
     const { connection } = event
     if (event.kind === 'incoming') {
       if (this.#isClosing) connection.failWith('CONNECTION_REFUSED', 'the server is shutting down', nowUs)
-      else this.#live.add(connection)
+      else this.#onIncoming(connection)
       return
     }
     if (event.event.kind === 'closed') this.#onEnded(connection)
@@ -225,6 +268,11 @@ export class QuicListener implements AsyncDisposable {
       })
     }
     fresh.handleEvent(event.event, nowUs)
+  }
+
+  #onIncoming(connection: Connection): void {
+    this.#live.add(connection)
+    for (const { address, port } of this.#addresses.list()) connection.announceAddress(address, port)
   }
 
   #onEnded(connection: Connection): void {
@@ -265,7 +313,7 @@ function createTls(options: ListenOptions): NativeServerContext {
   )
 }
 
-function bindAll(port: UdpPort, options: ListenOptions): readonly BoundSocket[] {
+function bindAll(port: UdpPort, options: ListenOptions): BoundSocket[] {
   const { addresses = ALL_ADDRESSES, interfaceName } = options
   if (addresses.length === 0) throw new QuicError('ERR_ADDRESS', 'no address to listen on; leave addresses out for all')
   const common = { isPinned: true, ...(interfaceName === undefined ? {} : { interfaceName }) }

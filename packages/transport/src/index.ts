@@ -15,6 +15,7 @@ export {
 } from './endpoint/endpoint.ts'
 export { QuicError } from './errors.ts'
 export type { PreferredEndpoint } from './parameters.ts'
+export { ANNOUNCED_ADDRESSES_MAX } from './path/address-announcer.ts'
 export type { PathStatus } from './path/multipath.ts'
 export * from './events.ts'
 export * from './observe.ts'

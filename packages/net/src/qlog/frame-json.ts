@@ -1,5 +1,12 @@
 /** Turns decoded frames into the JSON of draft-ietf-quic-qlog-quic-events §"QUIC Frames", as text. */
-import { type AckView, decodeFrames, type FrameSink, frameTypeName, transportErrorName, visitAddresses } from '@quicether/wire'
+import {
+  type AckView,
+  decodeFrames,
+  type FrameSink,
+  frameTypeName,
+  transportErrorName,
+  visitAddresses,
+} from '@quicether/wire'
 
 /** Bytes of opaque content (tokens, close reasons) that are written out. */
 const OPAQUE_BYTES_MAX = 256
