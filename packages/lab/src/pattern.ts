@@ -7,6 +7,7 @@ const PERIOD_BYTES = 65_521
 export const SLICE_BYTES_MAX = 65_536
 
 const table = makeTable()
+const tableView = new DataView(table.buffer)
 
 function makeTable(): Uint8Array {
   const bytes = new Uint8Array(PERIOD_BYTES + SLICE_BYTES_MAX)
@@ -33,11 +34,20 @@ export class Pattern {
 
   /** Index of the first byte of `chunk` that differs from the pattern at `offset`; -1 when all agree. */
   mismatch(offset: number, chunk: Uint8Array): number {
-    let at = (this.#start + offset) % PERIOD_BYTES
-    for (let i = 0; i < chunk.length; i++) {
-      if (chunk[i] !== table[at]) return i
-      if (++at === PERIOD_BYTES) at = 0
+    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+    for (let from = 0; from < chunk.length; from += SLICE_BYTES_MAX) {
+      const at = (this.#start + offset + from) % PERIOD_BYTES
+      const wrongAt = differsAt(view, from, Math.min(SLICE_BYTES_MAX, chunk.length - from), at)
+      if (wrongAt >= 0) return from + wrongAt
     }
     return -1
   }
+}
+
+/** Four bytes at a time: every byte of every transfer comes through here. The table is long enough for any slice. */
+function differsAt(view: DataView, from: number, length: number, at: number): number {
+  let i = 0
+  while (i + 4 <= length && view.getInt32(from + i) === tableView.getInt32(at + i)) i += 4
+  while (i < length && view.getUint8(from + i) === tableView.getUint8(at + i)) i++
+  return i < length ? i : -1
 }
