@@ -357,7 +357,7 @@ export class Connection implements StreamTransport {
   }
 
   paths(): readonly PathView[] {
-    return this.core.paths.paths.map(pathView)
+    return this.core.paths.paths.filter((path) => !path.isDormant).map(pathView)
   }
 
   get alpn(): string | undefined {

@@ -45,6 +45,8 @@ export class CidRegistry {
   readonly spare: PeerCid[] = []
   /** Peer CID in use on the active tuple. */
   active: PeerCid | undefined
+  /** Sequence of ours that the peer's newest packet with more than probing frames was sent to; -1 = none came yet. */
+  heard = -1
   readonly #host: CidHost
   #nextLocal = 0
   #retirePriorTo = 0

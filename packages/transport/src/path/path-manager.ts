@@ -120,6 +120,8 @@ export class PathManager {
       // A NAT may rebind during the handshake; without validation of the new tuple nothing may be sent there.
       return false
     }
+    // Packets under way to an abandoned path are read, wherever they come from; nothing goes back there.
+    if (path.isAbandoned) return true
     const probe = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'answer')
     probe.receivedBytes += bytes
     return true
@@ -162,28 +164,20 @@ export class PathManager {
   }
 
   /** PATH_CHALLENGE arrived in a datagram on `tuple`: the response goes back there (RFC 9000 §8.2.2). */
-  onChallenge(path: Path, tuple: PathTuple, data: Uint8Array): void {
+  onChallenge(path: Path, tuple: PathTuple, data: Uint8Array, localSequence = path.cids.heard): void {
+    // RFC 10069 §3.4: nothing is sent on an abandoned path any more
+    if (path.isAbandoned) return
     const isActive = sameTuple(path.tuple, tuple)
     let probe = this.#probeFor(path, tuple)
     if (probe === undefined) {
-      const cid = isActive || this.#host.isServer ? undefined : this.#cidForAnswer(path)
-      // RFC 9000 §9.5 outweighs the answer: without a CID of its own a tuple that we have left stays silent.
-      if (!isActive && !this.#host.isServer && cid === undefined) return
       probe = this.#addProbe(path, tuple, isActive ? 'active' : 'answer')
-      probe.cid = cid
       // A client knows that the server's address is the server's: no amplification limit there.
       probe.isValidated = !this.#host.isServer || (isActive && path.isValidated)
       if (isActive) probe.receivedBytes = path.receivedBytes
       if (isActive) probe.sentBytes = path.sentBytes
     }
+    probe.isApart = localSequence !== path.cids.heard
     probe.onChallenge(data)
-  }
-
-  /** A client's answer from another local address than the active one needs another CID (RFC 9000 §9.5). */
-  #cidForAnswer(path: Path): PeerCid | undefined {
-    const cid = path.cids.takeSpare()
-    if (cid !== undefined) path.cids.inUse.push(cid)
-    return cid
   }
 
   /** PATH_RESPONSE arrived. It may come over any path (RFC 9000 §8.2.3). */
@@ -217,10 +211,14 @@ export class PathManager {
   }
 
   /** A packet whose number is the largest so far, with a non-probing frame, came from `tuple`: the peer has moved. */
-  onNonProbing(path: Path, tuple: PathTuple, packetNumber: number, changedCid: boolean, nowUs: Micros): void {
+  onNonProbing(path: Path, tuple: PathTuple, packetNumber: number, localSequence: number, nowUs: Micros): void {
     if (packetNumber <= path.largestNonProbing) return
     path.largestNonProbing = packetNumber
-    if (sameTuple(path.tuple, tuple)) return
+    const { heard } = path.cids
+    path.cids.heard = localSequence
+    const changedCid = heard >= 0 && heard !== localSequence
+    // RFC 10069 §3.4: packets under way to an abandoned path are acknowledged, nothing more
+    if (sameTuple(path.tuple, tuple) || path.isAbandoned) return
     if (!this.#host.isServer) return this.#onClientRebound(path, tuple)
     this.#onPeerMoved(path, tuple, changedCid, nowUs)
   }
@@ -247,35 +245,45 @@ export class PathManager {
     path.sentBytes = probe.sentBytes
     this.rebindings++
     // RFC 9000 §9.5: an endpoint that sees a new CID from a new address SHOULD use a new CID itself
-    if (changedCid) this.#adoptCid(path, probe)
-    const ptoUs = path.ptoUs(this.#host.maxAckDelayUs)
-    if (!wasValidated) {
-      // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
-      probe.start(ptoUs, nowUs)
-      // RFC 9000 §9.3.3: "an endpoint MUST also validate the previously active path" (off-path attacker)
-      if (oldWasValidated) this.#keepAsFallback(path, old, ptoUs, nowUs)
-    } else path.mtu.start()
+    const leftCid = changedCid ? this.#exchangeCid(path, probe) : undefined
+    // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
+    if (!wasValidated) probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
+    else path.mtu.start()
+    // RFC 9000 §9.3.3: "an endpoint MUST also validate the previously active path" (off-path attacker)
+    if (!wasValidated && oldWasValidated) this.#keepAsFallback(path, old, changedCid, leftCid, nowUs)
+    else if (leftCid !== undefined) path.cids.retire(leftCid)
     this.#notify(path, isPortOnly ? 'rebound' : 'migrated')
   }
 
   #adoptCid(path: Path, probe: PathProbe): void {
-    if (probe.cid === undefined || !this.#hasCid(probe)) {
-      path.cids.rotate()
-      return
-    }
-    const old = path.cids.active
-    path.cids.active = probe.cid
-    const index = path.cids.inUse.indexOf(probe.cid)
-    if (index >= 0) path.cids.inUse.splice(index, 1)
-    probe.cid = undefined
+    const old = this.#exchangeCid(path, probe)
     if (old !== undefined) path.cids.retire(old)
   }
 
-  #keepAsFallback(path: Path, tuple: PathTuple, ptoUs: Micros, nowUs: Micros): void {
+  /** The path goes on with the CID of the probe or a spare one; returns the one it had, undefined when it keeps it. */
+  #exchangeCid(path: Path, probe: PathProbe): PeerCid | undefined {
+    const { cids } = path
+    const index = probe.cid === undefined ? -1 : cids.inUse.indexOf(probe.cid)
+    const next = index < 0 ? cids.takeSpare() : cids.inUse[index]
+    probe.cid = undefined
+    if (next === undefined) return undefined
+    if (index >= 0) cids.inUse.splice(index, 1)
+    const old = cids.active
+    cids.active = next
+    return old
+  }
+
+  /** The tuple just left is looked at as well; with the CID used there until now when the peer has changed its own. */
+  #keepAsFallback(path: Path, tuple: PathTuple, isApart: boolean, cid: PeerCid | undefined, nowUs: Micros): void {
     const fallback = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'fallback')
     fallback.purpose = 'fallback'
-    fallback.start(ptoUs, nowUs)
+    fallback.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
     fallback.isValidated = true
+    fallback.isApart = isApart
+    if (cid === undefined) return
+    if (fallback.cid !== undefined) return path.cids.retire(cid)
+    fallback.cid = cid
+    path.cids.inUse.push(cid)
   }
 
   #dropFallbacks(path: Path): void {
@@ -319,6 +327,8 @@ export class PathManager {
 
   #completeMigration(path: Path, probe: PathProbe, nowUs: Micros): void {
     this.#adoptCid(path, probe)
+    const left = this.#probeFor(path, path.tuple)
+    if (left !== undefined) left.purpose = 'answer'
     path.moveTo(probe.tuple, true, false, nowUs)
     path.mtu.start()
     probe.purpose = 'active'
@@ -371,6 +381,7 @@ export class PathManager {
       return
     }
     this.#removeProbe(probe)
+    if (fallback.cid !== undefined) this.#adoptCid(path, fallback)
     fallback.purpose = 'active'
     fallback.stop()
     path.moveTo(fallback.tuple, true, false, nowUs)
@@ -389,13 +400,27 @@ export class PathManager {
   /** Whether a probe has a connection ID to send to; one that the peer has withdrawn gives way to a spare one. */
   #hasCid(probe: PathProbe): boolean {
     const { cids } = probe.path
-    if (probe.cid === undefined) return probe.path.isAddressable()
-    if (cids.inUse.includes(probe.cid)) return true
+    if (probe.cid === undefined && !this.#needsOwnCid(probe)) return probe.path.isAddressable()
+    if (probe.cid !== undefined && cids.inUse.includes(probe.cid)) return true
     const spare = cids.takeSpare()
-    if (spare === undefined) return false
+    if (spare === undefined) {
+      // One that served an answer elsewhere goes back: the peer gives another for it.
+      const idle = this.probes.find((other) => other !== probe && isIdleAnswer(other) && other.path === probe.path)
+      if (idle !== undefined) this.#removeProbe(idle)
+      return false
+    }
     cids.inUse.push(spare)
     probe.cid = spare
     return true
+  }
+
+  // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address … Similarly, an endpoint MUST NOT reuse a connection ID when sending to more than one destination address."
+  /** Whether the tuple of a probe may not be linked with the one in use. Without a CID for it, it stays silent (RFC 9000 §5.1.1). */
+  #needsOwnCid(probe: PathProbe): boolean {
+    const { path } = probe
+    if (sameTuple(path.tuple, probe.tuple) || path.cids.active?.cid.length === 0) return false
+    // A client moves on purpose. A server goes on with its CID when the peer's has not changed: a NAT has rebound.
+    return !this.#host.isServer || probe.isApart
   }
 
   /** Bytes a probe may send now. The path keeps the books of the tuple it uses, a probe those of any other. */
@@ -421,14 +446,21 @@ export class PathManager {
   /** Forgets tuples that only asked a question and got their answer. */
   onProbeSent(probe: PathProbe): void {
     if (probe.hasSomethingToSend() || probe.isValidating()) return
-    if (probe.purpose === 'answer' && !probe.isValidated && this.probes.length > PROBES_MAX / 2)
-      this.#removeProbe(probe)
+    if (probe.purpose !== 'answer') return
+    // A client answers from an address it has left; a server from one that the peer may be about to move to.
+    const isFarewell = !this.#host.isServer && probe.cid !== undefined
+    if (isFarewell || (!probe.isValidated && this.probes.length > PROBES_MAX / 2)) this.#removeProbe(probe)
   }
 
   #notify(path: Path, change: 'validated' | 'rebound' | 'migrated' | 'failed'): void {
     this.#events.push({ kind: 'path', path: path.id, change })
     this.#host.onPathEvent(change, path)
   }
+}
+
+/** A tuple that asked, got its answer, and holds a CID in case more comes. */
+function isIdleAnswer(probe: PathProbe): boolean {
+  return probe.purpose === 'answer' && probe.cid !== undefined && !probe.hasSomethingToSend() && !probe.isValidating()
 }
 
 /** A wildcard socket before its first packet: the kernel picks the source address, the peer's answer shows it. */

@@ -21,6 +21,8 @@ export class PathProbe {
   purpose: ProbePurpose
   /** CID of the peer used on this tuple; undefined = the active one of the path. */
   cid: PeerCid | undefined
+  /** The peer came here with another CID than it uses on the path: one of its own is needed to answer (RFC 9000 §9.5). */
+  isApart = false
   isValidated = false
   /** The address is validated; what runs asks whether datagrams of 1200 bytes arrive. */
   isForMtu = false
@@ -36,6 +38,8 @@ export class PathProbe {
   intervalUs: Micros = 0
   readonly responses: Uint8Array[] = []
   readonly #outstanding: Uint8Array[] = []
+  /** When each of them was sent. */
+  readonly #sentAtUs: WeakMap<Uint8Array, Micros> = new WeakMap()
   /** Outstanding challenges that went out in datagrams below 1200 bytes: their answer says nothing about the MTU. */
   readonly #small: Set<Uint8Array> = new Set()
 
@@ -69,6 +73,7 @@ export class PathProbe {
   onChallengeSent(data: Uint8Array, isFullSized: boolean, nowUs: Micros): void {
     this.challengePending = false
     this.#outstanding.push(data)
+    this.#sentAtUs.set(data, nowUs)
     if (!isFullSized) this.#small.add(data)
     if (this.#outstanding.length > OUTSTANDING_MAX) this.#small.delete(this.#outstanding.shift() as Uint8Array)
     this.repeatAtUs = nowUs + this.intervalUs
@@ -82,6 +87,12 @@ export class PathProbe {
   /** Whether a PATH_RESPONSE answers one of our challenges here. */
   matches(bytes: Uint8Array, start: number): boolean {
     return this.#find(bytes, start) !== undefined
+  }
+
+  /** Time since the challenge that a PATH_RESPONSE answers; NEVER when it answers none. */
+  delayUs(bytes: Uint8Array, start: number, nowUs: Micros): Micros {
+    const data = this.#find(bytes, start)
+    return data === undefined ? NEVER : nowUs - (this.#sentAtUs.get(data) ?? -NEVER)
   }
 
   /** Whether the challenge answered travelled in a datagram of at least 1200 bytes. */

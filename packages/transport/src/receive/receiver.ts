@@ -107,9 +107,7 @@ export class Receiver implements FrameSink {
       core.sentElicitingSinceReceive = false
       if (level === Level.Handshake) this.#host.onHandshakePacket(nowUs)
       if ((bits & NonProbingBit) !== 0 && level === Level.OneRtt) {
-        const changedCid = packet.localSequence !== path.lastDcidSequence
-        path.lastDcidSequence = packet.localSequence
-        core.paths.onNonProbing(path, tuple, packetNumber, changedCid, nowUs)
+        core.paths.onNonProbing(path, tuple, packetNumber, packet.localSequence, nowUs)
       }
     } catch (error) {
       this.#host.fail(error, nowUs)
@@ -267,7 +265,7 @@ export class Receiver implements FrameSink {
 
   onPathChallenge(start: number): void {
     // RFC 9000 §19.17: "The recipient of this frame MUST generate a PATH_RESPONSE frame … containing the same Data value."
-    this.#core.paths.onChallenge(this.#path, this.#tuple, this.#bytes.slice(start, start + 8))
+    this.#core.paths.onChallenge(this.#path, this.#tuple, this.#bytes.slice(start, start + 8), this.#localSequence)
   }
 
   onPathResponse(start: number): void {
