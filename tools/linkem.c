@@ -15,7 +15,7 @@
  *   burst=FRAMES   mean number of frames lost in a row at that same loss (Gilbert-Elliott; default 1 = independent)
  *   seed=N         seed of loss and jitter; two separate sequences, so that jitter leaves the losses as they are
  *   overhead=BYTES counted per frame against the rate, beside the Ethernet frame itself (default 0)
- *   nat=1          A is behind a NAT: source ports of IPv4 UDP and TCP are mapped to others; see SIGRTMIN
+ *   nat=1          A is behind a NAT at its end of the link: source ports of IPv4 UDP and TCP are mapped; see SIGRTMIN
  *   tick=US        pause after a round of work; bounds the processor time used (default 50; 0 is 0.1 ms more exact)
  *
  *   SIGUSR1 link down (passes nothing, frames under way are lost)    SIGUSR2 link up
@@ -53,6 +53,7 @@ typedef struct frame {
   uint64_t due_ns, number;
   struct frame *next_free;
   uint32_t bytes;
+  bool is_translated;
   unsigned char data[FRAME_BYTES_MAX];
 } frame;
 
@@ -72,7 +73,7 @@ typedef struct {
   int in, out;
   double mbit, loss, burst, jitter_ns;
   uint64_t delay_ns, queue_bytes_max, queue_ns_max;
-  bool keeps_order, is_losing;
+  bool is_outbound, keeps_order, is_losing;
   uint64_t loss_random, jitter_random;
   /* The bottleneck: what waits for it or is being serialized. */
   queued *queue;
@@ -279,12 +280,13 @@ static void accept_frame(direction *d, const unsigned char *data, uint32_t bytes
   frame *f = take_frame(d);
   memcpy(f->data, data, bytes);
   f->bytes = bytes;
+  f->is_translated = false;
   f->due_ns = due;
   f->number = ++d->next_number;
   heap_push(d, f);
 }
 
-static bool receive(direction *d, uint32_t overhead, bool is_outbound) {
+static bool receive(direction *d, uint32_t overhead) {
   static unsigned char buffers[BATCH][FRAME_BYTES_MAX];
   struct mmsghdr messages[BATCH];
   struct iovec parts[BATCH];
@@ -298,8 +300,8 @@ static bool receive(direction *d, uint32_t overhead, bool is_outbound) {
   uint64_t now = now_ns();
   for (int i = 0; i < count; i++) {
     uint32_t bytes = messages[i].msg_len;
-    if (nat.on && bytes <= FRAME_BYTES_MAX && !translate(buffers[i], bytes, is_outbound)) d->count.nat_drops++;
-    else accept_frame(d, buffers[i], bytes, overhead, now);
+    if (nat.on && d->is_outbound && bytes <= FRAME_BYTES_MAX) translate(buffers[i], bytes, true);
+    accept_frame(d, buffers[i], bytes, overhead, now);
   }
   return count > 0;
 }
@@ -327,11 +329,14 @@ static bool deliver(direction *d) {
     int count = 0;
     while (count < BATCH && d->heap_count > 0 && d->heap[0]->due_ns <= now) {
       frame *f = heap_pop(d);
-      if (is_down) {
-        d->count.down_drops++;
+      bool is_unmapped = nat.on && !d->is_outbound && !f->is_translated && !translate(f->data, f->bytes, false);
+      if (is_down || is_unmapped) {
+        if (is_down) d->count.down_drops++;
+        else d->count.nat_drops++;
         give_frame(d, f);
         continue;
       }
+      f->is_translated = true;
       frames[count] = f;
       parts[count] = (struct iovec){f->data, f->bytes};
       memset(&messages[count], 0, sizeof messages[count]);
@@ -488,6 +493,7 @@ int main(int argc, char **argv) {
   for (int i = 3; i < argc; i++) read_option(argv[i], directions, &s);
   int sockets[2] = {open_interface(argv[1]), open_interface(argv[2])};
   for (int i = 0; i < 2; i++) {
+    directions[i].is_outbound = i == 0;
     directions[i].in = sockets[i];
     directions[i].out = sockets[1 - i];
     prepare(&directions[i], argv[1 + i], argv[2 - i], s.seed * 2 + (uint64_t)i + 1);
@@ -500,7 +506,7 @@ int main(int argc, char **argv) {
   fprintf(stderr, "linkem %s - %s up\n", argv[1], argv[2]);
   while (!must_stop) {
     bool did_work = false;
-    for (int i = 0; i < 2; i++) did_work |= receive(&directions[i], s.overhead, i == 0);
+    for (int i = 0; i < 2; i++) did_work |= receive(&directions[i], s.overhead);
     for (int i = 0; i < 2; i++) did_work |= deliver(&directions[i]);
     if (must_rebind) must_rebind = 0, rebind();
     if (must_report) must_report = 0, report(&directions[0]), report(&directions[1]);

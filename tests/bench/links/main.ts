@@ -40,6 +40,9 @@ const mptcpTools: readonly Tool[] = [
   { command: 'mptcpize', apt: ['mptcpize'], why: 'makes programs use MPTCP' },
 ]
 
+/** Of a message of a run that failed, which may hold a whole log. */
+const FAILURE_CHARACTERS_MAX = 400
+
 class UsageError extends Error {}
 
 interface Plan {
@@ -177,8 +180,8 @@ async function measureAll(plan: Plan): Promise<LinksResult> {
         console.error(`${place}: ${await run(SEED + repeat)}`)
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error)
-        failures.push(`repeat ${repeat}, ${what}: ${message}`)
-        console.error(`${place}: FAILED, ${message.slice(0, 300)}`)
+        failures.push(`repeat ${repeat}, ${what}: ${message.slice(0, FAILURE_CHARACTERS_MAX)}`)
+        console.error(`${place}: FAILED, ${message.slice(0, FAILURE_CHARACTERS_MAX)}`)
       }
     }
   }
