@@ -111,7 +111,7 @@ export const transportDefaults: TransportConfig = {
   maxPaths: 1,
   announcedAddressesMax: 8,
   ackPath: 'same',
-  packetScheduler: 'minrtt',
+  packetScheduler: 'adaptive',
   pathWeights: [],
   streamScheduler: 'rr',
   keyUpdatePackets: 2 ** 23,

@@ -101,6 +101,16 @@ export class PathManager {
     return Math.ceil(sum)
   }
 
+  /** Largest RTT among the paths that work, that of `path` included. */
+  slowestRttUs(path: Path): Micros {
+    let slowestUs = path.rtt.smoothedUs
+    if (this.paths.length === 1) return slowestUs
+    for (const other of this.paths) {
+      if (other.isUsable() && other.rtt.isKnown) slowestUs = Math.max(slowestUs, other.rtt.smoothedUs)
+    }
+    return slowestUs
+  }
+
   /** Largest PTO of all paths: closing, draining and key updates wait for the slowest (RFC 10069 §2.5, §2.6). */
   largestPtoUs(): Micros {
     let largest = 0
@@ -185,10 +195,12 @@ export class PathManager {
     const probe = this.probes.find((candidate) => candidate.matches(bytes, start))
     if (probe === undefined) return
     const { path } = probe
+    const delayUs = probe.delayUs(bytes, start, nowUs)
     probe.isValidated = true
     probe.stop()
     if (sameTuple(probe.tuple, path.tuple)) {
       const isNews = !path.isValidated
+      path.rtt.assume(delayUs)
       path.isValidated = true
       path.mtu.start()
       if (isNews) this.#notify(path, 'validated')
@@ -197,7 +209,7 @@ export class PathManager {
       return
     }
     if (probe.purpose !== 'migrate') return
-    if (this.#hasCid(probe)) return this.#completeMigration(path, probe, nowUs)
+    if (this.#hasCid(probe)) return this.#completeMigration(path, probe, delayUs, nowUs)
     // RFC 9000 §9.5: the connection ID of the old address must not be used from the new one.
     this.#removeProbe(probe)
     this.#notify(path, 'failed')
@@ -246,6 +258,8 @@ export class PathManager {
     this.rebindings++
     // RFC 9000 §9.5: an endpoint that sees a new CID from a new address SHOULD use a new CID itself
     const leftCid = changedCid ? this.#exchangeCid(path, probe) : undefined
+    // What else is looked at was reached with a CID that is not ours to use any more, or is not the one in use now.
+    if (changedCid) for (const other of this.probes) if (other.path === path && other !== probe) other.isApart = true
     // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
     if (!wasValidated) probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
     else path.mtu.start()
@@ -325,11 +339,12 @@ export class PathManager {
     return true
   }
 
-  #completeMigration(path: Path, probe: PathProbe, nowUs: Micros): void {
+  #completeMigration(path: Path, probe: PathProbe, delayUs: Micros, nowUs: Micros): void {
     this.#adoptCid(path, probe)
     const left = this.#probeFor(path, path.tuple)
     if (left !== undefined) left.purpose = 'answer'
     path.moveTo(probe.tuple, true, false, nowUs)
+    path.rtt.assume(delayUs)
     path.mtu.start()
     probe.purpose = 'active'
     this.migrations++

@@ -94,7 +94,8 @@ export class Receiver implements FrameSink {
     try {
       this.#checkReservedBits(level, packet.firstByte)
       core.streams.nowUs = nowUs
-      core.streams.rttUs = path.rtt.smoothedUs
+      // Data waits for the slowest path: windows must hold what the others bring meanwhile.
+      core.streams.rttUs = core.paths.slowestRttUs(path)
       if (core.observer !== null) this.#observe(packet, start, end)
       const bits = decodeFrames(bytes, start, end, level, core.multipath.isNegotiated, this)
       const isEliciting = (bits & AckElicitingBit) !== 0

@@ -26,6 +26,7 @@ export class RttEstimator {
   #smoothedUs: number
   #varUs: number
   #samples: number
+  #isAssumed: boolean
   #firstSampleAtUs: Micros
 
   /** `initialRttUs`: assumed before the first sample; a remembered value of the same network may be used. */
@@ -36,6 +37,7 @@ export class RttEstimator {
     this.#smoothedUs = initialRttUs
     this.#varUs = initialRttUs / 2
     this.#samples = 0
+    this.#isAssumed = false
     this.#firstSampleAtUs = -1
   }
 
@@ -54,6 +56,20 @@ export class RttEstimator {
 
   get varUs(): number {
     return this.#varUs
+  }
+
+  /** Samples, or at least an assumption from the path itself. */
+  get isKnown(): boolean {
+    return this.#samples > 0 || this.#isAssumed
+  }
+
+  // RFC 9002 §6.2.2: "A connection MAY use the delay between sending a PATH_CHALLENGE and receiving a PATH_RESPONSE to set the initial RTT … for a new path, but the delay SHOULD NOT be considered an RTT sample."
+  /** Starts from `initialRttUs` until there are samples. */
+  assume(initialRttUs: number): void {
+    if (this.#samples > 0) return
+    this.#isAssumed = true
+    this.#smoothedUs = Math.max(initialRttUs, 1)
+    this.#varUs = this.#smoothedUs / 2
   }
 
   get hasSample(): boolean {
@@ -136,6 +152,7 @@ export class RttEstimator {
     this.#smoothedUs = this.#initialRttUs
     this.#varUs = this.#initialRttUs / 2
     this.#samples = 0
+    this.#isAssumed = false
     this.#firstSampleAtUs = -1
   }
 }

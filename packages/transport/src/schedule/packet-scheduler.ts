@@ -12,11 +12,15 @@ export interface Lane {
   readonly budgetBytes: number
   readonly smoothedRttUs: Micros
   readonly rttVarUs: Micros
-  /** False until the first round trip: the RTT values are assumptions. */
+  /** False until the first round trip, that of the path's validation included: the RTT values are assumptions. */
   readonly hasRttSample: boolean
   readonly windowBytes: number
   readonly inFlightBytes: number
   readonly mtuBytes: number
+  /** Share of packets lost lately, 0 to 1. */
+  readonly lossRatio: number
+  /** The congestion controller has not met a limit yet: the window says little about the path. */
+  readonly isStartingUp: boolean
   /** Free for the scheduler; 0 when the path is new. */
   account: number
 }

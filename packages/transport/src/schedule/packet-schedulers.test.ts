@@ -7,9 +7,12 @@ import { createPacketScheduler, packetSchedulers } from './schedulers.ts'
 import { WeightedPaths } from './weighted.ts'
 
 const traits: Readonly<Record<(typeof packetSchedulers)[number], Traits>> = {
+  adaptive: { mayWait: true, servesEveryLane: false },
   minrtt: { mayWait: false, servesEveryLane: false },
   rr: { mayWait: false, servesEveryLane: true },
   weighted: { mayWait: false, servesEveryLane: true },
+  latency: { mayWait: false, servesEveryLane: true },
+  redundant: { mayWait: false, servesEveryLane: false },
   backup: { mayWait: true, servesEveryLane: false },
   blest: { mayWait: true, servesEveryLane: false },
   ecf: { mayWait: true, servesEveryLane: false },

@@ -141,8 +141,10 @@ function refresh(path: Path, nowUs: Micros): void {
   lane.budgetBytes = path.space.sent.canSend() ? path.sendBudget(nowUs) : 0
   lane.smoothedRttUs = rtt.smoothedUs
   lane.rttVarUs = rtt.varUs
-  lane.hasRttSample = rtt.hasSample
+  lane.hasRttSample = rtt.isKnown
   lane.windowBytes = recovery.congestion.windowBytes
   lane.inFlightBytes = recovery.inFlightBytes
   lane.mtuBytes = path.mtu.mtuBytes
+  lane.isStartingUp = recovery.congestion.slowStartThresholdBytes === Infinity
+  lane.updateLoss(path.packetsSent, recovery.packetsLost)
 }
