@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { MetricsDocument } from '@quicether/router'
+import type { MultipathReport } from '../../packages/cli/src/demo/multipath.ts'
 import { validateJson } from '../../packages/router/src/testing/json-schema.ts'
 import { runCli, scratchDirectory } from './cli-process.ts'
 
@@ -32,6 +33,13 @@ test('the demo ends with 0 and leaves a valid report, key logs and captures', as
       `stream ${stream.stream} is not in the table`,
     )
   }
+  const multipath = JSON.parse(readFileSync(path('two paths').replace(/txt$/u, 'json'), 'utf8')) as MultipathReport
+  assert.match(readFileSync(path('two paths'), 'utf8'), /longest gap/u)
+  assert.match(result.stdout, /^path 0 .*cut after/mu)
+  const [cut, survivor] = multipath.download.paths
+  assert.ok(cut !== undefined && survivor !== undefined && multipath.isWhole && multipath.longestGapMs > 0)
+  assert.ok(cut.bytesReceived < 0.8 * multipath.sizeBytes && survivor.bytesReceived > 0.2 * multipath.sizeBytes)
+  assert.equal(survivor.state, 'active')
   const run = join(path('captures'), '..')
   for (const name of ['client-keys.log', 'router-keys.log']) {
     assert.match(readFileSync(join(run, name), 'utf8'), /^CLIENT_TRAFFIC_SECRET_0 [0-9a-f]{64} [0-9a-f]+$/mu)

@@ -2,6 +2,7 @@
 
 /** What a child tells its parent. */
 export type ChildMessage =
+  | { readonly kind: 'serve'; readonly port: number }
   | { readonly kind: 'services'; readonly video: number; readonly text: number; readonly control: number }
   | {
       readonly kind: 'router'

@@ -16,6 +16,7 @@ import {
   UserError,
 } from '@quicether/router'
 import type { Command } from 'commander'
+import { type MultipathReport, multipathText, playMultipath } from '../demo/multipath.ts'
 import { DemoChild, freeTcpPort, freeUdpPort } from '../demo-children.ts'
 import { examples } from '../help.ts'
 import { byteSize, wholeNumber } from '../option-values.ts'
@@ -32,9 +33,9 @@ interface DemoFlags {
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')
-    .summary('see it work: services, router and client in one go')
+    .summary('see it work: services, router and client in one go, then a download over two paths')
     .description(
-      'Starts the three services, a router and a client as processes of their own, shows what each stream did, and ends by itself.',
+      'Starts the three services, a router and a client as processes of their own and shows what each stream did. Then a file is downloaded over two paths, one of which is cut on the way. Ends by itself.',
     )
     .option('-n, --count <requests>', 'requests per service', wholeNumber(1, 1_000), 4)
     .option('-s, --size <bytes>', 'size of each video and text', byteSize, 262_144)
@@ -51,6 +52,8 @@ interface DemoFiles {
   readonly routerCapture: string
   readonly clientCapture: string
   readonly qlog: string
+  /** The download over two paths: without an ending, .json and .txt follow. */
+  readonly multipath: string
 }
 
 async function runDemo(flags: DemoFlags): Promise<void> {
@@ -107,6 +110,9 @@ async function play(flags: DemoFlags, files: DemoFiles, start: StartChild): Prom
   await services.stop()
   const metrics = readMetrics(ready.metrics)
   show(report, metrics)
+  const multipath = await playMultipath(start)
+  keepMultipath(files, multipath)
+  say(`${multipathText(multipath)}\n`)
   showFiles(files, ready)
   const isComplete =
     report.wrong === 0 && metrics.totals.streams === report.streams.length && metrics.totals.streamsFailed === 0
@@ -167,6 +173,7 @@ function demoFiles(results: string): DemoFiles {
     routerCapture: join(directory, 'router.pcapng'),
     clientCapture: join(directory, 'client.pcapng'),
     qlog: join(directory, 'qlog'),
+    multipath: join(directory, 'multipath'),
   }
 }
 
@@ -206,6 +213,11 @@ function readMetrics(file: string): MetricsDocument {
   }
 }
 
+function keepMultipath({ multipath }: DemoFiles, report: MultipathReport): void {
+  writeFileSync(`${multipath}.txt`, `${multipathText(report)}\n`)
+  writeFileSync(`${multipath}.json`, `${JSON.stringify(report, null, 2)}\n`)
+}
+
 function show(report: ClientReport, metrics: MetricsDocument): void {
   say(`client     ${report.streams.length} streams over one connection\n`)
   say(`${clientTable(report.streams)}\n`)
@@ -243,6 +255,8 @@ function show(report: ClientReport, metrics: MetricsDocument): void {
 function showFiles(files: DemoFiles, router: { readonly metrics: string; readonly report: string }): void {
   say(`report       ${router.report}`)
   say(`metrics      ${router.metrics}`)
+  say(`two paths    ${files.multipath}.txt`)
+  say(`             ${files.multipath}.json`)
   say(`key logs     ${files.clientKeylog}`)
   say(`             ${files.routerKeylog}`)
   say(`captures     ${files.clientCapture}`)

@@ -16,7 +16,7 @@ import { serveTcp, type TcpServers } from '../files/tcp-server.ts'
 import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
 import { examples } from '../help.ts'
 import { list, portNumber, wholeNumber } from '../option-values.ts'
-import { untilStopped } from '../parent-link.ts'
+import { tellParent, untilStopped } from '../parent-link.ts'
 
 interface ServeFlags extends TransportFlags, DiagnosticsFlags {
   readonly www: string
@@ -90,6 +90,7 @@ async function runServe(flags: ServeFlags): Promise<void> {
   try {
     if (flags.tcp === true) tcp = await serveTcp({ root, addresses: listener.addresses, ...certificate, onServed })
     announce(listener, root, certificate, tcp !== undefined)
+    tellParent({ kind: 'serve', port: listener.port })
     await stopped
   } finally {
     for (const server of serving) void server.shutdown()

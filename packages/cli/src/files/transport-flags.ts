@@ -1,6 +1,8 @@
 /** Flags of `serve` and `get` for what the engine does with paths and streams, and the configuration they make. */
 import { UserError } from '@quicether/router'
 import {
+  type AckPath,
+  ackPaths,
   congestionAlgorithms,
   type CongestionAlgorithm,
   type PacketSchedulerName,
@@ -20,6 +22,7 @@ export interface TransportFlags {
   readonly weights?: readonly number[]
   readonly streamScheduler: StreamSchedulerName
   readonly congestion: CongestionAlgorithm
+  readonly ackPath: AckPath
   readonly initialWindow?: number
   readonly flowWindow?: number
   readonly idleTimeout: number
@@ -48,6 +51,11 @@ export function addTransportOptions(command: Command): Command {
         .choices(congestionAlgorithms)
         .default(transportDefaults.congestion),
     )
+    .addOption(
+      new Option('--ack-path <name>', 'where acknowledgments go: over the path they are about, the fastest, or any')
+        .choices(ackPaths)
+        .default(transportDefaults.ackPath),
+    )
     .option('-c, --initial-window <packets>', 'congestion window that a path begins with', wholeNumber(2, 1_000))
     .option('-f, --flow-window <kB>', 'initial window of streams and the connection in KiB', windowKiB)
     .option(
@@ -74,6 +82,7 @@ export async function transportConfig(flags: TransportFlags): Promise<Partial<Tr
       : (flags.scheduler as PacketSchedulerName),
     streamScheduler: flags.streamScheduler,
     congestion: flags.congestion,
+    ackPath: flags.ackPath,
     idleTimeoutUs: flags.idleTimeout * 1_000_000,
     ...(pathWeights === undefined ? {} : { pathWeights }),
     ...(initialWindowPackets === undefined ? {} : { initialWindowPackets }),
