@@ -20,12 +20,15 @@ const NAME_WIDTH = 96
 const HEAD_HEIGHT = 86
 const HEADING_HEIGHT = 34
 const MARGIN = 16
+/** Titles lean to the right, past their columns. */
+const TITLE_OVERHANG = 48
 const FOOT_HEIGHT = 22
 
 /** One file, nothing loaded from elsewhere; the same standings always give the same bytes. */
 export function heatMap(standings: Standings): string {
   const panels = [downloadsPanel(standings), goalsPanel(standings)].filter(({ columns }) => columns.length > 0)
-  const width = 2 * MARGIN + NAME_WIDTH + CELL_WIDTH * Math.max(10, ...panels.map(({ columns }) => columns.length))
+  const width =
+    2 * MARGIN + TITLE_OVERHANG + NAME_WIDTH + CELL_WIDTH * Math.max(10, ...panels.map(({ columns }) => columns.length))
   const heights = panels.map(({ rows }) => HEADING_HEIGHT + HEAD_HEIGHT + rows.length * CELL_HEIGHT + FOOT_HEIGHT)
   const height = 2 * MARGIN + heights.reduce((sum, each) => sum + each, 0)
   let y = MARGIN
@@ -84,8 +87,8 @@ function goalCells({ scheduler, shares, outages, requests }: Standing): Cell[] {
   const cells = shares.map(({ pairing, share }, at) => {
     const goal = goals.shares[at] ?? 1
     return {
-      label: percent(share),
-      heat: share >= goal ? 1 : Math.max(-1, (share - goal) * 6),
+      label: `${(100 * share).toFixed(1)} %`,
+      heat: share >= goal ? 1 : Math.max(-1, -0.35 + (share - goal) * 5),
       title: `${scheduler}, ${pairing}: ${percent(share)} of both links; goal ${percent(goal)}`,
     }
   })
@@ -99,7 +102,7 @@ function goalCells({ scheduler, shares, outages, requests }: Standing): Cell[] {
     })
     cells.push({
       label: percent(back),
-      heat: back >= goals.returnShare ? 1 : Math.max(-1, (back - goals.returnShare) * 3),
+      heat: back >= goals.returnShare ? 1 : Math.max(-1, -0.35 + (back - goals.returnShare) * 2),
       title: `${scheduler}: lowest rate in the third second after the link's return, of the rate before`,
     })
   }
@@ -112,7 +115,7 @@ function goalCells({ scheduler, shares, outages, requests }: Standing): Cell[] {
     })
     cells.push({
       label: signedPercent(extraBytes),
-      heat: extraBytes <= goals.extraBytes ? 0.6 : Math.max(-1, -0.2 - extraBytes),
+      heat: extraBytes <= goals.extraBytes ? 0.6 : Math.max(-1, -0.35 - extraBytes),
       title: `${scheduler}: bytes sent beyond those over the better link alone`,
     })
   }

@@ -1,4 +1,5 @@
 /** Standings as tables: titles and rows of text, for a terminal and for the documentation. */
+import { transportDefaults } from '@quicether/transport'
 import { goals, type Standing, type Standings } from './standings.ts'
 
 export interface ReportTable {
@@ -12,7 +13,7 @@ export function tournamentTables(standings: Standings): ReportTable[] {
   const tables: ReportTable[] = []
   const [first] = standings.standings
   if (first === undefined) return tables
-  if (first.pairs.length > 0) tables.push(downloadsTable(standings))
+  if (first.pairs.length > 0) tables.push(downloadsTable(standings), sumsTable(standings))
   if (first.shares.length > 0) tables.push(sharesTable(standings))
   if (first.outages.length > 0) tables.push(outagesTable(standings))
   if (first.requests !== undefined) tables.push(requestsTable(standings))
@@ -33,6 +34,14 @@ function downloadsTable({ alone, standings }: Standings): ReportTable {
         return marked(ofBetter.toFixed(2), ofBetter < goals.ofBetter)
       }),
     ]),
+  }
+}
+
+function sumsTable({ alone, standings }: Standings): ReportTable {
+  return {
+    heading: 'The same downloads as a share of the sum of both link rates',
+    titles: ['pair', ...standings.map(({ scheduler }) => scheduler)],
+    rows: alone.map(({ pair }, at) => [pair, ...standings.map(({ pairs }) => percent(pairs[at]?.ofSum ?? 0))]),
   }
 }
 
@@ -100,7 +109,7 @@ export function tournamentMarkdown(standings: Standings): string {
   const settings = [
     `${seeds === 1 ? 'seed 1' : `seeds 1 to ${seeds}, means (outages: the worst)`}`,
     `downloads of ${lengthUs / 1e6} s`,
-    `congestion control ${congestion ?? 'as by default'}`,
+    `congestion control \`${congestion ?? transportDefaults.congestion}\``,
     jitterMode === 'overtaking' ? 'jitter lets datagrams overtake' : 'jitter keeps the order',
   ].join('; ')
   const tables = tournamentTables(standings).map(({ heading, titles, rows }) =>
