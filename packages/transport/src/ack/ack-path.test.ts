@@ -19,7 +19,13 @@ const SLOW_US = 60_000
 
 /** Path 0 takes 10 ms one way, path 1 takes 60 ms. Only the client's policy is not the default. */
 function unequal(ackPath: AckPath, options: PairOptions = {}): PathPair {
-  const made = joinedPair({ ...options, client: { ackPath, ...options.client } })
+  // A scheduler that uses both paths whatever their delays.
+  const both = { packetScheduler: 'rr' } as const
+  const made = joinedPair({
+    ...options,
+    client: { ackPath, ...both, ...options.client },
+    server: { ...both, ...options.server },
+  })
   const { pair } = made
   pair.filter = (datagram) => {
     datagram.atUs = pair.nowUs + (clientAddressOf(datagram) === secondTuple.localAddress ? SLOW_US : FAST_US)
