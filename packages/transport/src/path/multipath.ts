@@ -154,6 +154,8 @@ export class Multipath {
 
   /** The first authentic packet of a dormant path: the peer opens it from `tuple`. */
   onFirstPacket(path: Path, tuple: PathTuple, nowUs: Micros): void {
+    // The peer gave it up before any of its packets came: it stays closed (RFC 10069 §3.4).
+    if (path.isAbandoned) return
     path.isDormant = false
     path.tuple = tuple
     this.#announce(path)
@@ -202,7 +204,8 @@ export class Multipath {
     // RFC 10069 §3.4: "MUST treat all connection IDs received from the peer for the path ID … as immediately retired"
     path.cids.forgetPeer()
     core.paths.forgetProbes(path)
-    this.#host.onPathEvent('abandoned', path)
+    // Nobody was told of a path that no authentic packet has opened.
+    if (!path.isDormant) this.#host.onPathEvent('abandoned', path)
     // Kept so that packets under way are recognised and acknowledged. Until the peer's own PATH_ABANDON comes it may send
     // here, and trusts the stateless resets that an unknown connection ID would draw (RFC 10069 §3.4).
     path.deleteAtUs = NEVER
