@@ -107,7 +107,8 @@ function checkType(type: number, encodedLength: number, levelBit: number, multip
   // RFC 9000 §12.4: "An endpoint MUST treat the receipt of a frame of unknown type as a connection error of type FRAME_ENCODING_ERROR."
   if (levels === 0) throw new TransportError('FRAME_ENCODING_ERROR', type, `unknown frame type 0x${type.toString(16)}`)
   const isPathFrame = type >= FrameType.PathAck && type <= FrameType.PathCidsBlocked
-  if (isPathFrame && !multipath) {
+  // RFC 10069 §4: "If an endpoint receives a multipath-specific frame in a different packet type, it MUST close the connection with an error of type PROTOCOL_VIOLATION": below, negotiated or not yet
+  if (isPathFrame && !multipath && (levels & levelBit) !== 0) {
     throw new TransportError('FRAME_ENCODING_ERROR', type, 'multipath frame without negotiation')
   }
   // RFC 9000 §12.4: "the frame type field in all frames … MUST use the shortest possible encoding" (PROTOCOL_VIOLATION allowed)
@@ -285,10 +286,11 @@ function decodeStreamControl(r: Reader, type: number, sink: FrameSink): void {
   }
 }
 
-/** A path ID: a varint of at most 32 bits (RFC 10069 §4). */
+/** A path ID: a varint of at most 32 bits. */
+// RFC 10069 §4, §4.6: no limit can be higher, so that a larger one is above it: PROTOCOL_VIOLATION, as is an invalid Maximum Path Identifier
 function pathIdOf(r: Reader): number {
   const id = r.varintClamped()
-  if (id > 0xffff_ffff) throw new TransportError('FRAME_ENCODING_ERROR', r.frameType, 'path ID above 2^32-1')
+  if (id > 0xffff_ffff) throw new TransportError('PROTOCOL_VIOLATION', r.frameType, 'path ID above 2^32-1')
   return id
 }
 

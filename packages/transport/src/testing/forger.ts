@@ -9,6 +9,8 @@ import {
   writeVarint,
 } from '@quicether/wire'
 import { DESCRIPTOR_WORDS, type KeyPair, Level, Seal } from '../ports/crypto.ts'
+import type { Connection } from '../connection.ts'
+import type { PathTuple } from '../ports/datagrams.ts'
 import { type FakeCrypto, createFakeCrypto } from './fake-crypto.ts'
 import { forwardingCrypto } from './forwarding-crypto.ts'
 import { Pair, type PairOptions, clientTuple, serverTuple } from './pair.ts'
@@ -43,6 +45,10 @@ export interface ForgeOptions {
   readonly packetNumber?: number
   /** The QUIC bit (0x40) is 0 instead of 1. */
   readonly isQuicBitClear?: boolean
+  /** 1-RTT packets: path whose number space and connection ID are used; 0 by default. */
+  readonly pathId?: number
+  /** 1-RTT packets: another destination connection ID than the endpoint used last on that path. */
+  readonly dcid?: Uint8Array
   /** Token of an Initial packet. */
   readonly token?: Uint8Array
 }
@@ -63,8 +69,11 @@ export class Forger {
   readonly #levels: Map<number, Level> = new Map()
   readonly #nextNumbers: number[] = [0, 0, 0, 0]
   readonly #long: Connected = { version: 1, dcid: new Uint8Array(0), scid: new Uint8Array(0) }
-  #shortDcid: Uint8Array = new Uint8Array(0)
+  /** Last connection ID and next number of 1-RTT packets, by path ID. */
+  readonly #paths: Map<number, { readonly dcid: Uint8Array; readonly next: number }> = new Map()
   #generation = 0
+  /** The 1-RTT packet that the endpoint sealed last. */
+  readonly last: { pathId: number; packetNumber: number } = { pathId: 0, packetNumber: -1 }
 
   constructor(inner: FakeCrypto) {
     this.crypto = {
@@ -94,10 +103,14 @@ export class Forger {
     if (level === undefined) return
     const at = words[base + Seal.Offset] as number
     const space = level === Level.ZeroRtt ? Level.OneRtt : level
-    this.#nextNumbers[space] = ((words[base + Seal.PnLow] as number) >>> 0) + 1
+    const next = ((words[base + Seal.PnLow] as number) >>> 0) + 1
+    const pathId = words[base + Seal.PathId] as number
+    if (pathId === 0) this.#nextNumbers[space] = next
     if (((bytes[at] as number) & 0x80) === 0) {
       const dcidEnd = (words[base + Seal.HeaderLength] as number) - (words[base + Seal.PnLength] as number)
-      this.#shortDcid = bytes.slice(at + 1, at + dcidEnd)
+      this.last.pathId = pathId
+      this.last.packetNumber = next - 1
+      this.#paths.set(pathId, { dcid: bytes.slice(at + 1, at + dcidEnd), next })
       return
     }
     const dcidEnd = at + 6 + (bytes[at + 5] as number)
@@ -116,9 +129,13 @@ export class Forger {
   forge(level: Level, frames: Uint8Array, options: ForgeOptions = {}): Uint8Array {
     const keys = this.#keys[level]
     if (keys === undefined) throw new Error(`no keys of level ${level} to forge with`)
-    const number = options.packetNumber ?? (this.#nextNumbers[level === Level.ZeroRtt ? Level.OneRtt : level] as number)
+    const pathId = options.pathId ?? 0
+    const number = options.packetNumber ?? this.#nextNumber(level, pathId)
     const slab = new Uint8Array(4_096)
-    const pnAt = level === Level.OneRtt ? this.#shortHeader(slab) : this.#longHeader(slab, level, options.token)
+    const pnAt =
+      level === Level.OneRtt
+        ? this.#shortHeader(slab, pathId, options.dcid)
+        : this.#longHeader(slab, level, options.token)
     slab[0] = (slab[0] as number) | (options.firstByte ?? 0)
     if (options.isQuicBitClear === true) slab[0] &= ~0x40
     const payloadAt = writePacketNumber(slab, pnAt, number, PN_BYTES)
@@ -130,14 +147,20 @@ export class Forger {
     words[Seal.Length] = length
     words[Seal.PnLow] = number | 0
     words[Seal.KeyId] = keys.tx
+    words[Seal.PathId] = pathId
     words[Seal.PnLength] = PN_BYTES
     this.#twin.seal(slab, words, 1)
     return slab.slice(0, length)
   }
 
-  #shortHeader(slab: Uint8Array): number {
-    const dcid = this.#shortDcid.length > 0 ? this.#shortDcid : this.#long.dcid
-    return writeShortHeader(slab, 0, dcid, PN_BYTES, this.#generation & 1, 1, 0)
+  #nextNumber(level: Level, pathId: number): number {
+    if (pathId > 0) return this.#paths.get(pathId)?.next ?? 0
+    return this.#nextNumbers[level === Level.ZeroRtt ? Level.OneRtt : level] as number
+  }
+
+  #shortHeader(slab: Uint8Array, pathId: number, dcid?: Uint8Array): number {
+    const usual = this.#paths.get(pathId)?.dcid ?? this.#long.dcid
+    return writeShortHeader(slab, 0, dcid ?? usual, PN_BYTES, this.#generation & 1, 1, 0)
   }
 
   #longHeader(slab: Uint8Array, level: Level, token: Uint8Array = new Uint8Array(0)): number {
@@ -152,7 +175,9 @@ export interface ForgedPair {
   readonly pair: Pair
   readonly forger: Forger
   /** Puts a forged packet on the wire, as if the side had sent it. */
-  send(level: Level, frames: Uint8Array, options?: ForgeOptions): void
+  send(level: Level, frames: Uint8Array, options?: ForgeOptions, tuple?: PathTuple): void
+  /** The side's next 1-RTT packet, a PING asked for now, says `frames` instead: its number is really used. */
+  say(frames: Uint8Array): void
   /**
    * Error code with which the other side closes, by what it reports and by what arrived over the wire. Throws when
    * it does not close or the two differ.
@@ -178,10 +203,26 @@ export function forgedPair(side: 'client' | 'server', options: PairOptions = {})
   return {
     pair,
     forger,
-    send(level, frames, forgeOptions) {
-      const tuple = side === 'client' ? clientTuple() : serverTuple()
+    send(level, frames, forgeOptions, over) {
+      const tuple = over ?? (side === 'client' ? clientTuple() : serverTuple())
       const bytes = forger.forge(level, frames, forgeOptions)
       pair.inject({ from: side, bytes, tuple, ecn: 0, atUs: pair.nowUs + 10_000 })
+    },
+    say(frames) {
+      const end = side === 'client' ? pair.connection : (pair.accepted as Connection)
+      const before = pair.filter
+      let isSaid = false
+      pair.filter = (datagram) => {
+        if (isSaid || datagram.from !== side) return before(datagram)
+        isSaid = true
+        datagram.bytes = forger.forge(Level.OneRtt, frames, forger.last)
+        return before(datagram)
+      }
+      end.core.pingPending = true
+      // Wakes it up; without a path of that ID nothing else happens.
+      end.setPathStatus(-1, 'available')
+      pair.run(() => isSaid)
+      pair.filter = before
     },
     verdict() {
       pair.run(() => pair.event(victim, 'closed') !== undefined && pair.event(side, 'closed') !== undefined, 20_000_000)
