@@ -260,8 +260,6 @@ export class PathManager {
     const leftCid = changedCid ? this.#exchangeCid(path, probe) : undefined
     // What else is looked at was reached with a CID that is not ours to use any more, or is not the one in use now.
     if (changedCid) for (const other of this.probes) if (other.path === path && other !== probe) other.isApart = true
-    // What else is looked at was reached with a CID that is not ours to use any more, or is not the one in use now.
-    if (changedCid) for (const other of this.probes) if (other.path === path && other !== probe) other.isApart = true
     // RFC 9000 §9.3: "an endpoint MUST perform path validation if it detects any change to a peer's address, unless it has previously validated that address"
     if (!wasValidated) probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
     else path.mtu.start()
