@@ -63,7 +63,7 @@ export const steps: readonly Step[] = [
     limitSeconds: 900,
     isFull: true,
     skip: (argv) =>
-      isCi || argv.includes('--interop') ? undefined : 'needs noq, a Rust crate: runs with --interop or CI=true',
+      isCi || argv.includes('--interop') ? undefined : 'needs noq (a Rust crate) and picoquic (from PyPI): runs with --interop or CI=true',
   },
 ]
 

@@ -26,8 +26,9 @@ const usage = `usage: npm run test:interop -- [options]
   --repeat N                  run each cell so often (default 1)
   --write                     write the matrix to docs/interop.md
   --list                      print the cases and what each proves
-  --multipath                 run multipath with noq instead; --cases of ${multipathCaseNames.join(', ')},
-                              --repeat, --list and --write (docs/interop-multipath.md) hold, the other options do not
+  --multipath                 run multipath instead; --cases of ${multipathCaseNames.join(', ')},
+                              --peers noq,picoquic, --repeat, --list and --write (docs/interop-multipath.md) hold,
+                              the other options do not
 
 example: npm run test:interop -- --pairs aioquic:quicether --cases retry,loss`
 
@@ -41,6 +42,7 @@ async function main(): Promise<number> {
       write: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       multipath: { type: 'boolean', default: false },
+      peers: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -49,8 +51,10 @@ async function main(): Promise<number> {
     if (values.pairs !== undefined)
       throw new UsageError('--pairs does not go with --multipath: each case has its own pair')
     if (values.list) return say(multipathList())
-    return runMultipath({ cases: values.cases, repeat: count('--repeat', values.repeat), write: values.write })
+    const repeat = count('--repeat', values.repeat)
+    return runMultipath({ cases: values.cases, peers: values.peers, repeat, write: values.write })
   }
+  if (values.peers !== undefined) throw new UsageError('--peers goes with --multipath only; here it is --pairs')
   if (values.list) return say(cases.map((c) => `${c.name.padEnd(24)} ${c.proves}`).join('\n'))
   const pairs = (values.pairs ?? defaultPairs.join(',')).split(',').map(parsePair)
   const chosen = values.cases === undefined ? cases : values.cases.split(',').map(findCase)

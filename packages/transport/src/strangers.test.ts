@@ -1,11 +1,12 @@
 /** What other implementations on the wire taught the engine: each test is a failure seen against a stranger. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Version, defaultTransportParameters } from '@quicether/wire'
+import { Version, decodeFrames, defaultTransportParameters } from '@quicether/wire'
 import type { ConnectionObserver, PacketInfo } from './observe.ts'
 import { type HandshakeFacts, authenticatePeer } from './parameters.ts'
 import { Level } from './ports/crypto.ts'
 import { Pair, clientTuple, transfer } from './testing/index.ts'
+import { Notes } from './testing/watched.ts'
 
 const silent: ConnectionObserver = {
   connectionStarted() {},
@@ -122,4 +123,43 @@ test('a lost PATH_ABANDON reaches a peer that acknowledges on the abandoned path
   pair.run(() => pair.accepted?.core.paths.get(0)?.isAbandoned !== false, 3_000_000)
   pair.filter = () => true
   pair.run(up.isDone)
+})
+
+/** Names the frames for connection IDs, those of RFC 9000 apart from those of RFC 10069. */
+class CidFrames extends Notes {
+  override onNewConnectionId(pathId: number, isPathFrame: boolean): void {
+    this.names.push(isPathFrame ? `path ${pathId} new` : 'new')
+  }
+
+  override onRetireConnectionId(pathId = 0, isPathFrame = false): void {
+    this.names.push(isPathFrame ? `path ${pathId} retire` : 'retire')
+  }
+}
+
+// picoquic closes the connection when RETIRE_CONNECTION_ID for path 0 comes on a path whose own ID has the same sequence number.
+// spec: RFC 10069 §3.2#1
+test('with several paths the connection IDs of path 0, too, are given and retired by the frames that name their path', () => {
+  const notes = { client: new CidFrames(), server: new CidFrames() }
+  const multipath = { maxPaths: 3 }
+  const pair = new Pair({
+    client: multipath,
+    server: multipath,
+    observe: ({ role }) => ({
+      ...silent,
+      packetSent({ level }: PacketInfo, bytes: Uint8Array, start: number, end: number) {
+        if (level === Level.OneRtt) decodeFrames(bytes, start, end, level, true, notes[role])
+      },
+    }),
+  }).handshake()
+  pair.advance(100_000)
+  const id = pair.connection.openPath(clientTuple(41_000, '10.7.7.7'), {}, pair.nowUs)
+  pair.run(() => pair.accepted?.paths().some((path) => path.id === id && path.isValidated) === true)
+  assert.ok(pair.connection.rotateCid())
+  const up = transfer(pair, 'client', 500_000)
+  pair.run(up.isDone)
+  for (const { names } of [notes.client, notes.server]) {
+    assert.ok(names.includes('path 0 new'), names.join(', '))
+    assert.ok(!names.includes('new') && !names.includes('retire'), names.join(', '))
+  }
+  assert.ok(notes.client.names.includes('path 0 retire'))
 })

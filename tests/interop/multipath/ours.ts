@@ -1,8 +1,18 @@
 /** QuicEther in the multipath cases: a client with a socket for each path, and a server that obeys the lines. */
 import { readFileSync } from 'node:fs'
 import { createNativeCrypto, systemRandom } from '@quicether/native'
-import { ClientContext, Driver, listen, nowUs, QuicConnection, type QuicListener, UdpPort } from '@quicether/net'
-import { Endpoint, type PathView } from '@quicether/transport'
+import {
+  ClientContext,
+  type Diagnostics,
+  Driver,
+  listen,
+  nowUs,
+  openDiagnostics,
+  QuicConnection,
+  type QuicListener,
+  UdpPort,
+} from '@quicether/net'
+import { type ConnectionObserver, Endpoint, type PathView } from '@quicether/transport'
 import { LineStreams } from './line-streams.ts'
 import type { Certificates } from './noq-peer.ts'
 
@@ -26,6 +36,14 @@ export async function until(what: string, isTrue: () => boolean): Promise<void> 
 /** The line commands that act on our side of a connection. */
 function obey(connection: QuicConnection, line: string): string {
   const [verb, idText = '', word] = line.split(' ')
+  if (verb === 'key-update') {
+    connection.engine.updateKeys()
+    return 'ok'
+  }
+  if (verb === 'key-updates') {
+    const { keyUpdates } = connection.stats()
+    return keyUpdates >= Number(idText) ? 'ok' : `${keyUpdates} key updates so far`
+  }
   const id = Number(idText)
   if (!Number.isInteger(id) || !connection.paths().some((path) => path.id === id)) {
     throw new Error(`there is no path "${idText}"`)
@@ -42,6 +60,8 @@ export interface OurClientOptions {
   readonly maxPaths?: number
   readonly localAddress?: string
   readonly remoteAddress?: string
+  /** Folder for a qlog file of this side. */
+  readonly qlog?: string
 }
 
 /** One client connection with as many sockets as paths. */
@@ -53,12 +73,14 @@ export class OurClient {
   readonly #port: UdpPort
   readonly #driver: Driver
   readonly #options: OurClientOptions
+  readonly #diagnostics: Diagnostics
   /** Local address to socket. */
   readonly #handles: Map<string, number> = new Map()
 
   constructor(options: OurClientOptions) {
     const { localAddress = '127.0.0.1', remoteAddress = '127.0.0.1', files, maxPaths = MAX_PATHS } = options
     this.#options = options
+    this.#diagnostics = openDiagnostics({ qlogDirectory: options.qlog })
     const port = new UdpPort()
     this.#port = port
     this.#driver = new Driver({
@@ -72,17 +94,7 @@ export class OurClient {
       random: systemRandom(),
       config: { maxPaths },
       onReady: this.#driver.wake,
-      observe: () => ({
-        connectionStarted() {},
-        packetSent() {},
-        packetReceived() {},
-        packetDropped() {},
-        packetLost() {},
-        metricsUpdated() {},
-        event: (name, data) => {
-          if (name === 'key_updated' && data['trigger'] === 'local_update') this.ownKeyUpdates++
-        },
-      }),
+      observe: () => this.#observer(),
     })
     const first = this.#bind(localAddress)
     this.#driver.start(endpoint, [first])
@@ -101,6 +113,23 @@ export class OurClient {
     return client
   }
 
+  /** Counts our key updates and passes everything on to the qlog file, if there is one. */
+  #observer(): ConnectionObserver {
+    const qlog = this.#diagnostics.observe?.()
+    return {
+      connectionStarted: (...args) => qlog?.connectionStarted(...args),
+      packetSent: (...args) => qlog?.packetSent(...args),
+      packetReceived: (...args) => qlog?.packetReceived(...args),
+      packetDropped: (...args) => qlog?.packetDropped(...args),
+      packetLost: (...args) => qlog?.packetLost(...args),
+      metricsUpdated: (...args) => qlog?.metricsUpdated(...args),
+      event: (name, data, now) => {
+        if (name === 'key_updated' && data['trigger'] === 'local_update') this.ownKeyUpdates++
+        qlog?.event(name, data, now)
+      },
+    }
+  }
+
   #bind(address: string): number {
     const { handle } = this.#port.bind({ address, port: 0 })
     this.#handles.set(address, handle)
@@ -108,10 +137,14 @@ export class OurClient {
   }
 
   /** Opens a path from a further local address and waits until it is validated; returns its ID. */
-  async openPath(localAddress: string, remoteAddress = '127.0.0.1'): Promise<number> {
+  async openPath(
+    localAddress: string,
+    remoteAddress = '127.0.0.1',
+    remotePort: number = this.#options.port,
+  ): Promise<number> {
     const handle = this.#bind(localAddress)
     this.#driver.watch(handle)
-    const tuple = this.#port.tupleTo(handle, remoteAddress, this.#options.port)
+    const tuple = this.#port.tupleTo(handle, remoteAddress, remotePort)
     let id: number | undefined
     // Connection IDs for further paths come shortly after the handshake.
     await until(`a path from ${localAddress} can be opened`, () => {
@@ -135,6 +168,7 @@ export class OurClient {
 
   async close(): Promise<void> {
     await this.connection.close(0, 'done')
+    await this.#diagnostics.close()
   }
 }
 
@@ -145,7 +179,9 @@ export interface OurServer {
   close(): Promise<void>
 }
 
-export async function startOurServer(files: Certificates): Promise<OurServer> {
+/** @param qlog folder for a qlog file of each connection */
+export async function startOurServer(files: Certificates, qlog?: string): Promise<OurServer> {
+  const diagnostics = openDiagnostics({ qlogDirectory: qlog })
   const connections: { connection: QuicConnection; streams: LineStreams }[] = []
   const listener: QuicListener = await listen(
     {
@@ -154,11 +190,19 @@ export async function startOurServer(files: Certificates): Promise<OurServer> {
       alpn: [ALPN],
       identities: [{ certificate: pemOf(files.certificate), privateKey: pemOf(files.privateKey) }],
       config: { maxPaths: MAX_PATHS },
+      ...(diagnostics.observe === undefined ? {} : { observe: diagnostics.observe }),
     },
     (connection) => {
       const streams = new LineStreams(connection, (line) => obey(connection, line))
       connections.push({ connection, streams })
     },
   )
-  return { port: listener.port, connections, close: () => listener.close() }
+  return {
+    port: listener.port,
+    connections,
+    close: async () => {
+      await listener.close()
+      await diagnostics.close()
+    },
+  }
 }

@@ -1,6 +1,5 @@
-/** `npm run test:interop -- --multipath`: RFC 10069 with a stranger, noq, over several loopback addresses, both roles. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { arch, cpus, platform, release } from 'node:os'
+/** `npm run test:interop -- --multipath`: RFC 10069 with strangers, noq and picoquic, over loopback addresses, both roles. */
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { generateCertificate } from '@quicether/net'
 import { repositoryRoot } from '../peers.ts'
@@ -8,11 +7,17 @@ import { UsageError } from '../usage-error.ts'
 import type { MultipathCase } from './case.ts'
 import { clientCases } from './client-cases.ts'
 import { type Certificates, installNoq } from './noq-peer.ts'
+import { type Outcome, page } from './page.ts'
+import { picoquicClientCases } from './picoquic-client-cases.ts'
+import { installPicoquic } from './picoquic-peer.ts'
+import { picoquicServerCases } from './picoquic-server-cases.ts'
 import { serverCases } from './server-cases.ts'
 
-const cases: readonly MultipathCase[] = [...clientCases, ...serverCases]
+const cases: readonly MultipathCase[] = [...clientCases, ...serverCases, ...picoquicClientCases, ...picoquicServerCases]
+/** How each stranger is made ready; gives its version. */
+const installs: Readonly<Record<string, () => Promise<string>>> = { noq: installNoq, picoquic: installPicoquic }
 const CASE_LIMIT_MS = 90_000
-const page = join(repositoryRoot, 'docs', 'interop-multipath.md')
+const pageFile = join(repositoryRoot, 'docs', 'interop-multipath.md')
 const logRoot = join(repositoryRoot, 'results', 'interop-multipath')
 
 export const multipathCaseNames: readonly string[] = [...new Set(cases.map((test) => test.name))]
@@ -20,32 +25,42 @@ export const multipathCaseNames: readonly string[] = [...new Set(cases.map((test
 export interface MultipathOptions {
   /** Names separated by commas; absent = all. */
   readonly cases: string | undefined
+  /** `noq`, `picoquic` or both, separated by commas; absent = all. */
+  readonly peers: string | undefined
   readonly repeat: number
   /** Write docs/interop-multipath.md. */
   readonly write: boolean
 }
 
-interface Outcome {
-  readonly test: MultipathCase
-  readonly error: string | undefined
-  readonly measured: string
-  readonly tookMs: number
-}
-
 /** One line for each case on standard output; the exit code. */
 export async function runMultipath(options: MultipathOptions): Promise<number> {
-  const chosen = choose(options.cases)
-  const version = await installNoq()
-  say(`noq ${version} is ready`)
+  const strangers = choosePeers(options.peers)
+  const chosen = choose(options.cases).filter(({ pair }) => strangers.some((name) => pair.includes(name)))
+  const versions: Record<string, string> = {}
+  for (const name of strangers) {
+    versions[name] = (await installs[name]?.()) ?? ''
+    say(`${name} ${versions[name]} is ready`)
+  }
   const files = await makeCertificates()
   const outcomes: Outcome[] = []
   for (let round = 1; round <= options.repeat; round++) {
     for (const test of chosen) outcomes.push(await runCase(test, files, round))
   }
-  if (options.write) await writePage(outcomes, version)
+  if (options.write) {
+    await writeFile(pageFile, await page(outcomes, versions))
+    say('written: docs/interop-multipath.md')
+  }
   const failed = outcomes.filter((outcome) => outcome.error !== undefined).length
   say(`${outcomes.length - failed} passed, ${failed} failed, 0 skipped`)
   return failed > 0 ? 1 : 0
+}
+
+function choosePeers(names: string | undefined): readonly string[] {
+  if (names === undefined) return Object.keys(installs)
+  const chosen = names.split(',')
+  const unknown = chosen.find((name) => installs[name] === undefined)
+  if (unknown === undefined) return chosen
+  throw new UsageError(`--peers: "${unknown}" is not one of ${Object.keys(installs).join(', ')}`)
 }
 
 /** The cases and what each proves, a line each. */
@@ -73,9 +88,13 @@ async function makeCertificates(): Promise<Certificates> {
 }
 
 async function runCase(test: MultipathCase, files: Certificates, round: number): Promise<Outcome> {
-  const [client] = test.pair.split(' ')
-  const logFile = join(logRoot, `${test.name}-${client}-client${round > 1 ? `-${round}` : ''}.log`)
+  const name = `${test.name}-${test.pair.replace(' → ', '-to-')}${round > 1 ? `-${round}` : ''}`
+  const logFile = join(logRoot, `${name}.log`)
+  const qlogs = { ours: join(logRoot, name, 'quicether'), theirs: join(logRoot, name, 'peer') }
+  await rm(join(logRoot, name), { recursive: true, force: true })
+  for (const folder of Object.values(qlogs)) await mkdir(folder, { recursive: true })
   const began = performance.now()
+  let logs: Outcome['logs']
   let error: string | undefined
   let measured = ''
   let timer: NodeJS.Timeout | undefined
@@ -83,48 +102,20 @@ async function runCase(test: MultipathCase, files: Certificates, round: number):
     const limit = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`not done within ${CASE_LIMIT_MS} ms`)), CASE_LIMIT_MS)
     })
-    measured = await Promise.race([test.run({ files, logFile }), limit])
+    const onLogs = (both: Outcome['logs']): void => void (logs = both)
+    measured = await Promise.race([test.run({ files, logFile, qlogs, onLogs }), limit])
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown)
   } finally {
     clearTimeout(timer)
   }
   const tookMs = performance.now() - began
-  const tail = error === undefined ? measured : `${error}\n       noq's log: ${relative(repositoryRoot, logFile)}`
+  const where = `${relative(repositoryRoot, logFile)}, qlogs beside it`
+  const tail = error === undefined ? measured : `${error}\n       the peer's log: ${where}`
   say(
     `${error === undefined ? 'ok  ' : 'FAIL'} ${test.name.padEnd(16)} ${test.pair}  ${(tookMs / 1000).toFixed(1)} s  ${tail}`,
   )
-  return { test, error, measured, tookMs }
-}
-
-async function writePage(outcomes: readonly Outcome[], noqVersion: string): Promise<void> {
-  const manifest = await readFile(join(repositoryRoot, 'packages', 'net', 'package.json'), 'utf8')
-  const { version } = JSON.parse(manifest) as { version: string }
-  const seconds = outcomes.reduce((sum, outcome) => sum + outcome.tookMs, 0) / 1000
-  const lines = [
-    '# Multipath interoperability',
-    '',
-    'Written by a run of the command below; do not edit by hand. QuicEther and noq (a Rust crate) run RFC 10069',
-    'with each other over 127.0.0.1, 127.0.0.2, 127.0.0.3 and ::1, each in both roles. Every byte that comes back is compared.',
-    '',
-    '- Command: `npm run test:interop -- --multipath --write` (needs Rust 1.88 or newer; the first build takes about a minute)',
-    `- Date: ${new Date().toISOString().slice(0, 10)}, ${seconds.toFixed(0)} s on ${cpus().length} cores, ${platform()} ${release()} ${arch()}`,
-    `- Versions: quicether ${version}, noq ${noqVersion}`,
-    `- Result: ${outcomes.filter((o) => o.error === undefined).length} of ${outcomes.length} passed`,
-    '',
-    '| case | client → server | proves | result | measured |',
-    '|---|---|---|:-:|---|',
-    ...outcomes.map(
-      ({ test, error, measured }) =>
-        `| \`${test.name}\` | ${test.pair} | ${test.proves} | ${error === undefined ? 'pass' : '**FAIL**'} | ${error ?? measured} |`,
-    ),
-    '',
-    'noq sends on its first available path as long as that has room and does not move data off a silent path before its idle',
-    'timeout; the cases that look at its sending make path 0 its backup first.',
-    '',
-  ]
-  await writeFile(page, lines.join('\n'))
-  say('written: docs/interop-multipath.md')
+  return { test, error, measured, tookMs, logs }
 }
 
 function say(text: string): void {

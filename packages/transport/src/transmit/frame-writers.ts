@@ -81,18 +81,18 @@ function hasCidControl(core: ConnectionCore): boolean {
 
 /** Connection IDs to announce and to retire, of every path ID, on whatever path goes next. */
 export function writeCidControl(packet: PacketWriter, core: ConnectionCore): void {
-  const { isNegotiated } = core.multipath
-  for (const registry of core.multipath.registries.values()) writeCidsOf(packet, registry, isNegotiated)
+  const { registries, isNegotiated } = core.multipath
+  for (const registry of registries.values()) writeCidsOf(packet, registry, isNegotiated)
 }
 
-// RFC 9000 §19.15, §19.16, RFC 10069 §4.4, §4.5
+// RFC 9000 §19.15, §19.16; with several paths RFC 10069 §4.4, §4.5
 // RFC 10069 §3.2: "Endpoints SHOULD also use PATH_NEW_CONNECTION_ID and PATH_RETIRE_CONNECTION_ID for the initial path with path ID 0."
-function writeCidsOf(packet: PacketWriter, cids: CidRegistry, isMultipath: boolean): void {
+function writeCidsOf(packet: PacketWriter, cids: CidRegistry, hasPathFrames: boolean): void {
   const { pathId } = cids
   while (cids.retirePending.length > 0 && packet.room >= CONTROL_ROOM) {
     const sequence = cids.retirePending.shift() as number
-    packet.varint(isMultipath ? FrameType.PathRetireConnectionId : FrameType.RetireConnectionId)
-    if (isMultipath) packet.varint(pathId)
+    packet.varint(hasPathFrames ? FrameType.PathRetireConnectionId : FrameType.RetireConnectionId)
+    if (hasPathFrames) packet.varint(pathId)
     packet.varint(sequence)
     packet.receipt(ReceiptKind.RetireConnectionId, pathId, sequence)
   }
@@ -100,8 +100,8 @@ function writeCidsOf(packet: PacketWriter, cids: CidRegistry, isMultipath: boole
     const sequence = cids.announcePending.shift() as number
     const local = cids.localBySequence(sequence)
     if (local === undefined) continue
-    packet.varint(isMultipath ? FrameType.PathNewConnectionId : FrameType.NewConnectionId)
-    if (isMultipath) packet.varint(pathId)
+    packet.varint(hasPathFrames ? FrameType.PathNewConnectionId : FrameType.NewConnectionId)
+    if (hasPathFrames) packet.varint(pathId)
     packet.varint(sequence)
     packet.varint(0)
     packet.byte(local.cid.length)
