@@ -49,6 +49,7 @@ export const steps: readonly Step[] = [
   },
   { ...tests('capture', captureTests, { cores: 1, limitSeconds: 300 }), isFull: true, tools: [tshark] },
   { ...tool('fuzz', ['tests/fuzz/main.ts', '--replay']), isFull: true, limitSeconds: 300 },
+  { ...tool('tournament', ['packages/lab/bin/tournament.ts', '--check']), isFull: true },
   {
     ...tool('interop', ['tests/interop/main.ts']),
     cores: 2,
@@ -63,7 +64,9 @@ export const steps: readonly Step[] = [
     limitSeconds: 900,
     isFull: true,
     skip: (argv) =>
-      isCi || argv.includes('--interop') ? undefined : 'needs noq (a Rust crate) and picoquic (from PyPI): runs with --interop or CI=true',
+      isCi || argv.includes('--interop')
+        ? undefined
+        : 'needs noq (a Rust crate) and picoquic (from PyPI): runs with --interop or CI=true',
   },
 ]
 
