@@ -71,6 +71,8 @@ export async function startAttempt(options: AttemptOptions): Promise<QuicConnect
       connection?.handleEvent(event.event, now)
     },
   })
+  // Not from within the engine's own call: the path it was sending on is about to change.
+  port.onSendFailed = (tuple) => queueMicrotask(() => connection?.onSendFailed(tuple))
   try {
     const socket = port.bind({ ...options.local, reportErrors: true })
     const endpoint = new Endpoint({

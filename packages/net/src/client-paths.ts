@@ -73,7 +73,7 @@ export class ClientPaths {
   /** Moves between sockets: the one before stays for packets under way, older ones are closed. False = not now. */
   migrate({ localAddress, localPort = 0, interfaceName }: MigrateOptions): boolean {
     const { port, driver, local } = this.#sockets
-    const { address, remotePort } = this.#server()
+    const { address, remotePort } = this.server()
     const { shownAddress } = local
     const wildcard = address.includes(':') ? '::' : '0.0.0.0'
     const { handle } = port.bind({
@@ -96,7 +96,7 @@ export class ClientPaths {
   }
 
   /** The server as it is reached now; with the zone that was given, as long as that address is in use. */
-  #server(): { readonly address: string; readonly remotePort: number } {
+  server(): { readonly address: string; readonly remotePort: number } {
     const { address, remotePort } = this.#sockets
     const { tuple } = this.#connection.path
     const isFirst = tuple.remoteAddress === address.replace(/%.*$/, '') && tuple.remotePort === remotePort
@@ -114,7 +114,7 @@ export class ClientPaths {
   /** Opens a path and waits until it is validated. Rejects with the QuicErrors that `QuicConnection.openPath` names. */
   async open(options: OpenPathOptions): Promise<PathId> {
     const deadlineMs = performance.now() + (options.timeoutMs ?? OPEN_TIMEOUT_MS)
-    const ends = pathEnds(options, this.#server(), this.#sockets.local)
+    const ends = pathEnds(options, this.server(), this.#sockets.local)
     await this.#confirmed(deadlineMs)
     this.#checkNegotiated()
     const { port, driver } = this.#sockets
@@ -128,6 +128,11 @@ export class ClientPaths {
       driver.release(handle)
       throw error
     }
+  }
+
+  /** The kernel has no way for datagrams of a path: others carry its data at once, and it is probed on. */
+  onSendFailed(tuple: PathTuple): void {
+    this.#connection.onSendFailed(tuple)
   }
 
   /** Called with every event of the connection. */
@@ -204,13 +209,18 @@ export class ClientPaths {
     throw new QuicError('ERR_PATH_FORBIDDEN', message)
   }
 
+  /** Paths that both sides allow at once. */
+  get limit(): number {
+    const { core } = this.#connection
+    return Math.min(core.config.maxPaths, (core.peerParameters?.initialMaxPathId ?? 0) + 1)
+  }
+
   #checkLimit(): void {
     const { core } = this.#connection
     const open = core.paths.paths.filter((path) => !path.isAbandoned).length
-    const theirs = (core.peerParameters?.initialMaxPathId ?? 0) + 1
-    const limit = Math.min(core.config.maxPaths, theirs)
+    const { limit } = this
     if (open < limit) return
-    const whose = theirs < core.config.maxPaths ? "the server's limit" : 'our limit, config.maxPaths'
+    const whose = limit < core.config.maxPaths ? "the server's limit" : 'our limit, config.maxPaths'
     const message = `cannot open a path: ${open} are open and ${limit} allowed (${whose}); close one first`
     throw new QuicError('ERR_PATH_LIMIT', message)
   }

@@ -8,6 +8,7 @@ import type { DatagramTap } from './capture/tap.ts'
 import { ClientContext } from './client-context.ts'
 import type { QuicConnection } from './connection.ts'
 import { canonicalIp, formatAddress } from './ip-address.ts'
+import { type PathPolicyOptions, resolvePathPolicy } from './path-policy-options.ts'
 
 export interface ConnectOptions {
   /** Name or IP address, IPv6 zones allowed. */
@@ -39,6 +40,11 @@ export interface ConnectOptions {
   /** Give up on the handshake after this long. 10,000 when absent. */
   readonly handshakeTimeoutMs?: number
   readonly idleTimeoutMs?: number
+  /**
+   * Use all interfaces, or those named, as they come and go, and the addresses that the server announces. `config.maxPaths`
+   * is 8 then, when absent. See `QuicConnection.managePaths`.
+   */
+  readonly paths?: PathPolicyOptions
   readonly config?: Partial<TransportConfig>
   readonly keyLog?: KeyLog
   readonly tap?: DatagramTap
@@ -52,6 +58,8 @@ export interface ConnectOptions {
 // RFC 8305 §8: Connection Attempt Delay, recommended 250 ms
 const ATTEMPT_DELAY_MS = 250
 const ADDRESSES_MAX = 8
+/** `config.maxPaths` of connections whose paths are managed. */
+const MANAGED_PATHS = 8
 
 /**
  * Connects. A name with several addresses is tried in the order of the resolver, each address a little after the one
@@ -112,6 +120,7 @@ async function race(
   try {
     const connection = await promise
     void connection.closed.then(onEnd)
+    if (options.paths !== undefined) connection.managePaths(options.paths)
     return connection
   } finally {
     clearTimeout(timer)
@@ -150,6 +159,7 @@ function attemptOptions(
       (log) => log !== undefined,
     ),
     config: {
+      ...(options.paths === undefined ? {} : { maxPaths: MANAGED_PATHS }),
       ...options.config,
       ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutUs: handshakeTimeoutMs * 1000 }),
       ...(idleTimeoutMs === undefined ? {} : { idleTimeoutUs: idleTimeoutMs * 1000 }),
@@ -188,7 +198,8 @@ function trustOf({ ca, pinned, rawKeys, insecure = false, host }: ConnectOptions
   return trust
 }
 
-function checkOptions({ host, port, alpn }: ConnectOptions): void {
+function checkOptions({ host, port, alpn, paths }: ConnectOptions): void {
+  if (paths !== undefined) resolvePathPolicy(paths)
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new QuicError('ERR_PORT', `cannot connect to ${host}: port ${port} is not a whole number from 1 to 65535`)
   }

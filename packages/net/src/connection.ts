@@ -15,6 +15,9 @@ import type {
 } from '@quicether/transport'
 import { QuicError } from '@quicether/transport'
 import type { AddressOption } from './server-addresses.ts'
+import { ConnectionHealth, type Health } from './connection-health.ts'
+import { PathPolicy, type PathPolicyParts } from './path-policy.ts'
+import type { PathPolicyOptions } from './path-policy-options.ts'
 import type { ClientPaths, MigrateOptions, OpenPathOptions } from './client-paths.ts'
 import { connectError } from './close-reason.ts'
 import { nowUs } from './driver.ts'
@@ -44,6 +47,8 @@ export class QuicConnection implements AsyncDisposable {
   readonly #connection: Connection
   readonly #onDetach: () => void
   readonly #paths: ClientPaths | undefined
+  readonly #health: ConnectionHealth
+  #policy: PathPolicy | undefined
   /** Told of every change of a path, besides `onEvent`. */
   onPath: ((id: PathId, change: PathChange) => void) | null = null
   /** Client: told of every address that the server announces or withdraws, besides `onEvent`. */
@@ -69,6 +74,7 @@ export class QuicConnection implements AsyncDisposable {
     this.#connection = connection
     this.#onDetach = onDetach
     this.#paths = paths
+    this.#health = new ConnectionHealth(connection)
     this.connected = new Promise((resolve, reject) => {
       this.#resolveConnected = resolve
       this.#rejectConnected = reject
@@ -170,6 +176,51 @@ export class QuicConnection implements AsyncDisposable {
     return this.#connection.announcedAddresses().map(({ address, port }) => ({ address: canonicalIp(address), port }))
   }
 
+  /** Paths that both sides allow at once; 1 without multipath. */
+  get pathLimit(): number {
+    return this.#paths?.limit ?? 1
+  }
+
+  /** Client: the server as it was connected to, or as it has asked to be reached since. */
+  get server(): Required<AddressOption> {
+    const known = this.#paths?.server()
+    if (known !== undefined) return { address: known.address, port: known.remotePort }
+    return { address: this.tuple.localAddress, port: this.tuple.localPort }
+  }
+
+  /**
+   * Client: opens, reserves and closes paths from now on as interfaces and addresses of the server come and go. The option
+   * `paths` of `connect` does it from the start. Returns the policy, the same one when it is called again.
+   * @throws QuicError `ERR_CONFIG` for values out of range, `ERR_NOT_CLIENT` on servers.
+   */
+  managePaths(options: PathPolicyOptions = {}, parts: PathPolicyParts = {}): PathPolicy {
+    if (this.#paths === undefined) throw new QuicError('ERR_NOT_CLIENT', 'only a client opens paths (RFC 10069 §3)')
+    this.#policy ??= new PathPolicy(this, options, parts)
+    return this.#policy
+  }
+
+  /** What manages the paths; undefined when nobody does. */
+  get pathPolicy(): PathPolicy | undefined {
+    return this.#policy
+  }
+
+  /** Whether any path works now, since when, and if none does when the next attempt is made. */
+  get health(): Health {
+    return this.#health.look()
+  }
+
+  /** Told when the last path falls silent and when one answers again, at most a few times a second; null ends it. */
+  watchHealth(onChange: ((health: Health) => void) | null): void {
+    this.#health.watch(onChange)
+  }
+
+  /** Called by the driver's owner when the kernel refuses datagrams for a tuple. */
+  onSendFailed(tuple: PathTuple): void {
+    if (this.isClosed) return
+    this.#paths?.onSendFailed(tuple)
+    this.#policy?.onSendFailed()
+  }
+
   /** The engine's connection, for what this class does not offer (key update, migration). */
   get engine(): Connection {
     return this.#connection
@@ -246,7 +297,13 @@ export class QuicConnection implements AsyncDisposable {
     }
     if (this.#onEvent === null || this.#held.length > 0 || this.#isDelivering) this.#hold(event)
     else this.#deliver(event)
-    if (event.kind === 'closed') this.#onDetach()
+    if (event.kind === 'closed') {
+      this.#policy?.stop()
+      this.#health.watch(null)
+      this.#onDetach()
+    } else if (event.kind === 'path' || event.kind === 'confirmed' || event.kind.startsWith('address')) {
+      this.#policy?.review()
+    }
   }
 
   #onConnected(event: ConnectionEvent & { kind: 'connected' }, atUs: Micros): void {

@@ -66,6 +66,9 @@ interface Reception {
   readonly batch: DatagramBatch
 }
 
+/** ENXIO, ENODEV, EINVAL (the source address is gone), EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, EHOSTUNREACH. */
+const noWay = new Set([6, 19, 22, 99, 100, 101, 113])
+
 // Half a megabyte that is in use only while datagrams are handed over: all ports of a thread share it.
 let reception: Reception | undefined
 /** A train nobody holds at the moment, by its largest number of segments. */
@@ -111,6 +114,8 @@ export class UdpPort implements DatagramPort {
   #lastErrno = 0
   #blocked = 0
   #offloadFailed = false
+  /** Told of trains that the kernel has no way for; errno as in `lastErrno`. Called from within `send`. */
+  onSendFailed: ((tuple: PathTuple, errno: number) => void) | null = null
 
   /** @param segmentsMax most datagrams in one train; the kernel's limit holds besides. */
   constructor(segmentsMax = 48) {
@@ -272,6 +277,7 @@ export class UdpPort implements DatagramPort {
       // RFC 9000 §14.4: a datagram too large for the link is a lost probe; everything else is for loss recovery.
       this.#trainsDropped++
       this.#lastErrno = -taken
+      if (noWay.has(-taken)) this.onSendFailed?.(tuple, -taken)
     } else if (taken < length) {
       this.#resumeAt = from + taken
       this.awaitWritable(tuple.socket)

@@ -303,6 +303,12 @@ export class Connection implements StreamTransport {
     this.#wake()
   }
 
+  /** The driver could not send from `tuple`: the path over it counts as silent at once, while another one works. */
+  onSendFailed(tuple: PathTuple): void {
+    this.core.paths.onSendFailed(tuple)
+    this.#wake()
+  }
+
   /** A packet came for a path ID not in use: a server opens the path. The endpoint calls this. */
   acceptPath(id: number, tuple: PathTuple, nowUs: Micros): Path | undefined {
     this.setNow(nowUs)

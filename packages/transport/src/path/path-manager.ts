@@ -71,6 +71,22 @@ export class PathManager {
     )
   }
 
+  /**
+   * The kernel has no way for datagrams from `tuple`: its path counts as silent until something comes back, so that others
+   * carry what it had in flight at once. It is probed on. Nothing changes when it is the only one that works.
+   */
+  onSendFailed(tuple: PathTuple): void {
+    for (const path of this.paths) {
+      if (path.isAbandoned || path.isSuspect() || !sameTuple(path.tuple, tuple) || !this.hasAlternative(path)) continue
+      const { recovery, space } = path
+      recovery.ptoCount = 1
+      recovery.isSpare = true
+      recovery.requeueAll(space)
+      // Only a packet in flight keeps the probes going.
+      space.probesPending = Math.max(1, space.probesPending)
+    }
+  }
+
   /** Validates the tuple of a path that has just been opened. */
   startValidation(path: Path, nowUs: Micros): void {
     const probe = this.#addProbe(path, path.tuple, 'active')
