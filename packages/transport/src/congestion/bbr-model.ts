@@ -1,7 +1,7 @@
 /** What BBR believes of its path: rate, round trip, safe volumes in flight (draft-ietf-ccwg-bbr, "Updating Network Path Model Parameters"). */
 import type { Micros } from '../ports/datagrams.ts'
 import type { DeliveryRate } from '../recovery/delivery-rate.ts'
-import type { RttEstimator } from '../recovery/rtt.ts'
+import { GRANULARITY_US, type RttEstimator } from '../recovery/rtt.ts'
 
 /** Beta: no single round of losses takes more than CUBIC would give up. */
 export const BBR_BETA = 0.7
@@ -16,6 +16,9 @@ const EXTRA_ACKED_HALF_ROUNDS = 5
 /** A plateau: three rounds in which the rate grew by less than a quarter. */
 const FULL_GROWTH = 1.25
 const FULL_ROUNDS = 3
+/** A round none of whose packets took less than this much longer than the shortest one met a queue that stands. */
+const QUEUE_RATIO = 1.125
+const QUEUE_US = 4_000
 
 /** Rates are bytes per second, volumes bytes. Read-only for others but where a method says so. */
 export class BbrModel {
@@ -46,6 +49,8 @@ export class BbrModel {
   isFullReached = false
   #fullRate = 0
   #fullRounds = 0
+  #roundRttMinUs: Micros = Infinity
+  #lastRoundRttMinUs: Micros = Infinity
   #olderRate = 0
   #newerRate = 0
   #latestRate = 0
@@ -61,8 +66,17 @@ export class BbrModel {
   #extraNewerBytes = 0
   #extraRounds = 0
 
+  readonly #beganBytes: number
+
   constructor(delivery: DeliveryRate) {
     this.delivery = delivery
+    this.#beganBytes = delivery.deliveredBytes
+    this.startRound()
+  }
+
+  /** Delivered since this model began. */
+  get deliveredBytes(): number {
+    return this.delivery.deliveredBytes - this.#beganBytes
   }
 
   /** The first packet leaves. */
@@ -74,8 +88,11 @@ export class BbrModel {
 
   // ---- each acknowledgment, in this order
 
-  /** Round trips, rate samples and congestion signals. `windowBytes`: the congestion window before this acknowledgment. */
-  update(isProbing: boolean, windowBytes: number, nowUs: Micros): void {
+  /**
+   * Round trips, rate samples and congestion signals. `pacingGain`: at which packets leave; `windowBytes`: the congestion
+   * window before this acknowledgment.
+   */
+  update(isProbing: boolean, pacingGain: number, windowBytes: number, nowUs: Micros): void {
     const { delivery } = this
     this.isLossRoundStart = false
     this.#latestRate = Math.max(this.#latestRate, delivery.bytesPerSecond)
@@ -87,7 +104,7 @@ export class BbrModel {
     this.#updateRound()
     this.#updateMaxRate()
     if (this.isLossRoundStart) {
-      if (this.isLossInRound && !isProbing) this.#adaptShortTerm(windowBytes)
+      if (this.isLossInRound && !isProbing) this.#adaptShortTerm(pacingGain, windowBytes)
       this.isLossInRound = false
     }
     this.#updateExtraAcked(windowBytes, nowUs)
@@ -99,9 +116,12 @@ export class BbrModel {
     this.isProbeRttDue = nowUs > this.#probeRttMinAtUs + PROBE_RTT_INTERVAL_US
     if (rtt.sampleCount !== this.#rttSamples) {
       this.#rttSamples = rtt.sampleCount
-      // A sample as short as the shortest is as good as a shorter one: no queue stood before it.
-      if (rtt.latestUs <= this.#probeRttMinUs || this.isProbeRttDue) {
+      if (rtt.latestUs < this.#roundRttMinUs) this.#roundRttMinUs = rtt.latestUs
+      if (rtt.latestUs < this.#probeRttMinUs || this.isProbeRttDue) {
         this.#probeRttMinUs = rtt.latestUs
+        this.#probeRttMinAtUs = nowUs
+      } else if (rtt.latestUs <= this.#probeRttMinUs + GRANULARITY_US) {
+        // As short as the shortest but for our own trains: no queue stands there, a pause would measure nothing else.
         this.#probeRttMinAtUs = nowUs
       }
     }
@@ -124,6 +144,8 @@ export class BbrModel {
     const { delivery } = this
     this.isRoundStart = delivery.hasSample && delivery.priorDeliveredBytes >= this.#roundEndBytes
     if (!this.isRoundStart) return
+    this.#lastRoundRttMinUs = this.#roundRttMinUs
+    this.#roundRttMinUs = Infinity
     this.startRound()
     this.roundCount++
     this.roundsSinceProbe++
@@ -136,10 +158,12 @@ export class BbrModel {
     this.maxRate = Math.max(this.#olderRate, this.#newerRate)
   }
 
-  #adaptShortTerm(windowBytes: number): void {
+  #adaptShortTerm(pacingGain: number, windowBytes: number): void {
     if (this.shortTermRate === Infinity) this.shortTermRate = this.maxRate
     if (this.shortTermBytes === Infinity) this.shortTermBytes = windowBytes
-    this.shortTermRate = Math.max(this.#latestRate, BBR_BETA * this.shortTermRate)
+    // A rate that we held down ourselves is not what the path delivers: scaled up, as long as the path has shown more.
+    const shownRate = Math.min(this.#latestRate / Math.min(pacingGain, 1), this.shortTermRate)
+    this.shortTermRate = Math.max(this.#latestRate, shownRate, BBR_BETA * this.shortTermRate)
     this.shortTermBytes = Math.max(this.latestBytes, BBR_BETA * this.shortTermBytes)
   }
 
@@ -173,8 +197,14 @@ export class BbrModel {
       return
     }
     this.#fullRounds++
-    this.isFullNow = this.#fullRounds >= FULL_ROUNDS
+    // The draft always waits for three rounds, lest noise or a flow control window pass for the end of the path. Neither
+    // makes a queue that stands for a whole round; two rounds more of startup only overflow it.
+    this.isFullNow = this.#fullRounds >= FULL_ROUNDS || (!this.isFullReached && this.#hasStandingQueue())
     if (this.isFullNow) this.isFullReached = true
+  }
+
+  #hasStandingQueue(): boolean {
+    return this.#lastRoundRttMinUs !== Infinity && this.#lastRoundRttMinUs > this.minRttUs * QUEUE_RATIO + QUEUE_US
   }
 
   // ---- losses

@@ -2,34 +2,10 @@
 import type { Micros } from '../ports/datagrams.ts'
 import { DeliveryRate } from '../recovery/delivery-rate.ts'
 import type { RttEstimator } from '../recovery/rtt.ts'
+import { BbrControls, type BbrState, pacingGains } from './bbr-controls.ts'
 import { BBR_BETA, BbrModel, inFlightAtLoss, isLossTooHigh } from './bbr-model.ts'
-import {
-  type CongestionSignal,
-  type CongestionState,
-  initialWindowBytes,
-  type ModelController,
-  minimumWindowBytes,
-  WINDOW_BYTES_MAX,
-} from './controller.ts'
+import type { CongestionSignal, CongestionState, ModelController } from './controller.ts'
 
-type BbrState = Exclude<CongestionState, 'slow_start' | 'congestion_avoidance' | 'recovery' | 'application_limited'>
-
-const pacingGains: Readonly<Record<BbrState, number>> = {
-  startup: 2.77,
-  drain: 0.5,
-  probe_bw_down: 0.9,
-  probe_bw_cruise: 1,
-  probe_bw_refill: 1,
-  probe_bw_up: 1.25,
-  probe_rtt: 1,
-}
-const WINDOW_GAIN = 2
-const WINDOW_GAIN_UP = 2.25
-const WINDOW_GAIN_PROBE_RTT = 0.5
-/** PacingMarginPercent: one percent below the rate, so that queues drain. */
-const PACING_MARGIN = 0.99
-/** MinPipeCwnd: enough packets for a peer that acknowledges every other one. */
-const PIPE_PACKETS_MIN = 4
 const PROBE_RTT_US = 200_000
 const DRAIN_ROUNDS_MAX = 3
 /** BBRStartupFullLossCnt. */
@@ -39,10 +15,6 @@ const PROBE_WAIT_SPREAD_US = 1_000_000
 /** Rounds between two probes that leave Reno and CUBIC flows their share. */
 const RENO_ROUNDS_MAX = 63
 const PROBE_UP_DOUBLINGS_MAX = 30
-const QUANTUM_US = 1_000
-const QUANTUM_BYTES_MAX = 65_536
-/** The rate assumed before the first round trip is the initial window in one millisecond. */
-const FIRST_RTT_US = 1_000
 
 /** Where acknowledgments stand with respect to the last bandwidth probe. */
 type AckPhase = 'init' | 'refilling' | 'starting' | 'feedback' | 'stopping'
@@ -55,15 +27,10 @@ export class Bbr implements ModelController {
   readonly name = 'bbr'
   readonly delivery: DeliveryRate = new DeliveryRate()
   readonly slowStartThresholdBytes: number = Infinity
-  readonly #initialPackets: number | undefined
+  readonly #controls: BbrControls
   #model: BbrModel
-  #mtuBytes: number
   #random: number
   #state: BbrState = 'startup'
-  #windowBytes: number
-  #priorWindowBytes = 0
-  /** Bytes per second; 0 before the first round trip. */
-  #pacingRate = 0
   #hasBegun = false
   #ackPhase: AckPhase = 'init'
   /** Samples are of packets sent while probing: losses among them bound what may be in flight. */
@@ -82,8 +49,6 @@ export class Bbr implements ModelController {
   /** The window was filled in this round, and in the one before. */
   #isWindowFull = false
   #wasWindowFull = false
-  /** Round from which the window of before a persistent congestion counts again; -1 = none. */
-  #restoreRound = -1
   /** In flight when the newest acknowledged packet was sent. */
   #sampleInFlightBytes = 0
   /** Bytes of this round's losses not found spurious; -1 = nothing to undo. */
@@ -95,21 +60,17 @@ export class Bbr implements ModelController {
   #undoLongTermBytes = Infinity
 
   constructor(mtuBytes: number, initialPackets?: number, seed: number = 1) {
-    this.#initialPackets = initialPackets
-    this.#mtuBytes = mtuBytes
     this.#random = seed >>> 0 || 1
     this.#model = new BbrModel(this.delivery)
-    this.#windowBytes = initialWindowBytes(mtuBytes, initialPackets)
+    this.#controls = new BbrControls(this.#model, mtuBytes, initialPackets)
   }
 
   get windowBytes(): number {
-    return Math.floor(this.#windowBytes)
+    return Math.floor(this.#controls.windowBytes)
   }
 
   pacingRate(rtt: RttEstimator): number {
-    if (this.#pacingRate > 0) return this.#pacingRate
-    const initialBytes = initialWindowBytes(this.#mtuBytes, this.#initialPackets)
-    return (pacingGains.startup * initialBytes * 1e6) / (rtt.hasSample ? rtt.smoothedUs : FIRST_RTT_US)
+    return this.#controls.currentPacingRate(rtt)
   }
 
   state(): CongestionState {
@@ -122,13 +83,13 @@ export class Bbr implements ModelController {
       this.#cycleBeganUs = nowUs
       this.#model.begin(nowUs)
     } else if (inFlightBytes <= bytes && this.delivery.isLimited) this.#restartFromIdle(nowUs)
-    if (inFlightBytes + this.#mtuBytes > this.#windowBytes) this.#isWindowFull = true
+    if (inFlightBytes + this.#controls.mtuBytes > this.#controls.windowBytes) this.#isWindowFull = true
   }
 
   onPacketAcked(): void {}
 
   onLimited(inFlightBytes: number): void {
-    if (inFlightBytes + this.#mtuBytes <= this.#windowBytes) this.delivery.markLimited(inFlightBytes)
+    if (inFlightBytes + this.#controls.mtuBytes <= this.#controls.windowBytes) this.delivery.markLimited(inFlightBytes)
   }
 
   onAckFinished(inFlightBytes: number, rtt: RttEstimator, nowUs: Micros): void {
@@ -136,15 +97,14 @@ export class Bbr implements ModelController {
     const model = this.#model
     delivery.finishAck(rtt.minUs)
     if (delivery.hasSample) this.#sampleInFlightBytes = delivery.inFlightBytes
-    model.update(this.#isProbing(), this.#windowBytes, nowUs)
+    model.update(this.#isProbing(), pacingGains[this.#state], this.#controls.windowBytes, nowUs)
     if (this.#state === 'startup') this.#checkStartup()
     if (this.#state === 'drain') this.#checkDrain(inFlightBytes, nowUs)
     if (model.isFullReached) this.#updateCycle(inFlightBytes, nowUs)
     model.updateMinRtt(rtt, nowUs)
     this.#checkProbeRtt(inFlightBytes, nowUs)
     model.finish()
-    this.#setPacingRate(pacingGains[this.#state], rtt)
-    this.#setWindow()
+    this.#controls.update(this.#state, rtt)
     if (model.isRoundStart) {
       this.#wasWindowFull = this.#isWindowFull
       this.#isWindowFull = false
@@ -167,7 +127,11 @@ export class Bbr implements ModelController {
     this.#undoState = 'startup'
     model.isFullReached = true
     const bdpBytes = model.bdpBytes(model.maxRate)
-    model.longTermBytes = Math.max(bdpBytes === Infinity ? 0 : bdpBytes, model.latestBytes, this.#minimumBytes())
+    model.longTermBytes = Math.max(
+      bdpBytes === Infinity ? 0 : bdpBytes,
+      model.latestBytes,
+      this.#controls.minimumBytes(),
+    )
   }
 
   #enterDrain(): void {
@@ -177,7 +141,7 @@ export class Bbr implements ModelController {
 
   #checkDrain(inFlightBytes: number, nowUs: Micros): void {
     const model = this.#model
-    const isDrained = inFlightBytes <= this.#inFlightTarget(model.rate, 1)
+    const isDrained = inFlightBytes <= this.#controls.inFlightTarget(model.rate, this.#state)
     if (isDrained || model.roundCount > this.#drainBeganRound + DRAIN_ROUNDS_MAX) this.#startDown(nowUs)
   }
 
@@ -240,14 +204,14 @@ export class Bbr implements ModelController {
 
   #isTimeToProbe(nowUs: Micros): boolean {
     if (nowUs > this.#cycleBeganUs + this.#probeWaitUs) return true
-    const rounds = Math.min(this.#targetBytes() / this.#mtuBytes, RENO_ROUNDS_MAX)
+    const rounds = Math.min(this.#controls.targetBytes() / this.#controls.mtuBytes, RENO_ROUNDS_MAX)
     return this.#model.roundsSinceProbe >= rounds
   }
 
   #isTimeToCruise(inFlightBytes: number): boolean {
     const model = this.#model
-    if (inFlightBytes > model.withHeadroomBytes(this.#mtuBytes, this.#minimumBytes())) return false
-    return inFlightBytes <= this.#inFlightTarget(model.maxRate, 1)
+    if (inFlightBytes > model.withHeadroomBytes(this.#controls.mtuBytes, this.#controls.minimumBytes())) return false
+    return inFlightBytes <= this.#controls.inFlightTarget(model.maxRate, this.#state)
   }
 
   #isTimeToGoDown(inFlightBytes: number): boolean {
@@ -256,7 +220,7 @@ export class Bbr implements ModelController {
       this.#wasProbeCautious = true
       return true
     }
-    if (this.#isWindowLimited() && this.#windowBytes >= model.longTermBytes) {
+    if (this.#isWindowLimited() && this.#controls.windowBytes >= model.longTermBytes) {
       model.restartFull(this.delivery.bytesPerSecond)
       return false
     }
@@ -286,12 +250,12 @@ export class Bbr implements ModelController {
 
   #raiseLongTerm(): void {
     const model = this.#model
-    if (!this.#isWindowLimited() || this.#windowBytes < model.longTermBytes) return
+    if (!this.#isWindowLimited() || this.#controls.windowBytes < model.longTermBytes) return
     this.#probeUpAckedBytes += this.delivery.ackedBytes
     if (this.#probeUpAckedBytes >= this.#probeUpBytesPerStep) {
       const steps = Math.floor(this.#probeUpAckedBytes / this.#probeUpBytesPerStep)
       this.#probeUpAckedBytes -= steps * this.#probeUpBytesPerStep
-      model.longTermBytes += steps * this.#mtuBytes
+      model.longTermBytes += steps * this.#controls.mtuBytes
     }
     if (model.isRoundStart) this.#steepenProbe()
   }
@@ -300,7 +264,7 @@ export class Bbr implements ModelController {
   #steepenProbe(): void {
     const steps = 2 ** this.#probeUpRounds
     this.#probeUpRounds = Math.min(this.#probeUpRounds + 1, PROBE_UP_DOUBLINGS_MAX)
-    this.#probeUpBytesPerStep = Math.max(this.#windowBytes / steps, this.#mtuBytes)
+    this.#probeUpBytesPerStep = Math.max(this.#controls.windowBytes / steps, this.#controls.mtuBytes)
   }
 
   // ---- the shortest round trip
@@ -308,7 +272,7 @@ export class Bbr implements ModelController {
   #checkProbeRtt(inFlightBytes: number, nowUs: Micros): void {
     const model = this.#model
     if (this.#state !== 'probe_rtt' && model.isProbeRttDue && !this.#isIdleRestart) {
-      this.#saveWindow()
+      this.#controls.saveWindow(this.#state)
       this.#state = 'probe_rtt'
       this.#probeRttEndUs = -1
       this.#ackPhase = 'stopping'
@@ -323,7 +287,7 @@ export class Bbr implements ModelController {
     // Rates of this pause are no measure of the path.
     this.delivery.markLimited(inFlightBytes)
     if (this.#probeRttEndUs < 0) {
-      if (inFlightBytes > this.#probeRttWindowBytes()) return
+      if (inFlightBytes > this.#controls.probeRttWindowBytes()) return
       this.#probeRttEndUs = nowUs + PROBE_RTT_US
       this.#isProbeRttRoundDone = false
       model.startRound()
@@ -337,7 +301,7 @@ export class Bbr implements ModelController {
     if (this.#probeRttEndUs < 0 || nowUs <= this.#probeRttEndUs) return
     const model = this.#model
     model.onProbeRttDone(nowUs)
-    this.#restoreWindow()
+    this.#controls.restoreWindow()
     model.resetShortTerm()
     if (model.isFullReached) {
       this.#startDown(nowUs)
@@ -348,7 +312,7 @@ export class Bbr implements ModelController {
   #restartFromIdle(nowUs: Micros): void {
     this.#isIdleRestart = true
     this.#model.onIdleRestart(nowUs)
-    if (this.#isInCycle()) this.#pacingRate = Math.max(this.#model.rate * PACING_MARGIN, 1)
+    if (this.#isInCycle()) this.#controls.paceAtRate()
     else if (this.#state === 'probe_rtt') this.#checkProbeRttDone(nowUs)
   }
 
@@ -386,25 +350,21 @@ export class Bbr implements ModelController {
   #onInFlightTooHigh(inFlightBytes: number, isAppLimited: boolean, nowUs: Micros): void {
     this.#wasProbeTooHigh = true
     this.#isProbeSample = false
-    const floorBytes = Math.max(this.#targetBytes() * BBR_BETA, this.#minimumBytes())
+    const floorBytes = Math.max(this.#controls.targetBytes() * BBR_BETA, this.#controls.minimumBytes())
     if (!isAppLimited) this.#model.longTermBytes = Math.max(inFlightBytes, floorBytes)
     if (this.#state !== 'probe_bw_up') return
     this.#undoState = 'probe_bw_up'
     this.#startDown(nowUs)
   }
 
-  // RFC 9002 §7.6.2: "the sender's congestion window MUST be reduced to the minimum congestion window"
   onPersistentCongestion(_nowUs: Micros): void {
-    this.#saveWindow()
     this.#undoLostBytes = -1
-    this.#windowBytes = minimumWindowBytes(this.#mtuBytes)
-    // Once a round has gone well the model decides again.
-    this.#restoreRound = this.#model.roundCount + 2
+    this.#controls.onPersistentCongestion(this.#state)
   }
 
   #saveForUndo(sentAtUs: Micros): void {
     const model = this.#model
-    this.#saveWindow()
+    this.#controls.saveWindow(this.#state)
     this.#undoFromUs = sentAtUs
     this.#undoState = 'none'
     this.#undoRate = model.shortTermRate
@@ -419,7 +379,7 @@ export class Bbr implements ModelController {
     if (this.#undoLostBytes > 0) return
     this.#undoLostBytes = -1
     const model = this.#model
-    this.#restoreWindow()
+    this.#controls.restoreWindow()
     model.isLossInRound = false
     model.restartFull(0)
     model.shortTermRate = Math.max(model.shortTermRate, this.#undoRate)
@@ -438,21 +398,14 @@ export class Bbr implements ModelController {
   }
 
   onMtuChanged(mtuBytes: number): void {
-    this.#mtuBytes = mtuBytes
-    // RFC 9002 §7.2: "If the maximum datagram size changes during the connection, the initial congestion window SHOULD be recalculated"
-    if (this.delivery.deliveredBytes === 0) this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
-    else this.#windowBytes = Math.max(this.#windowBytes, minimumWindowBytes(mtuBytes))
+    this.#controls.onMtuChanged(mtuBytes)
   }
 
   reset(mtuBytes: number): void {
     this.delivery.reset()
     this.#model = new BbrModel(this.delivery)
-    this.#model.startRound()
-    this.#mtuBytes = mtuBytes
+    this.#controls.reset(this.#model, mtuBytes)
     this.#state = 'startup'
-    this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
-    this.#priorWindowBytes = 0
-    this.#pacingRate = 0
     this.#hasBegun = false
     this.#ackPhase = 'init'
     this.#isProbeSample = false
@@ -462,83 +415,11 @@ export class Bbr implements ModelController {
     this.#probeRttEndUs = -1
     this.#isWindowFull = false
     this.#wasWindowFull = false
-    this.#restoreRound = -1
     this.#undoLostBytes = -1
     this.#undoState = 'none'
   }
 
-  // ---- outputs
-
-  #setPacingRate(gain: number, rtt: RttEstimator): void {
-    const model = this.#model
-    if (this.#pacingRate === 0 && rtt.hasSample) this.#pacingRate = this.pacingRate(rtt)
-    const rate = gain * model.rate * PACING_MARGIN
-    if (rate > 0 && (model.isFullReached || rate > this.#pacingRate)) this.#pacingRate = rate
-  }
-
-  #setWindow(): void {
-    const model = this.#model
-    const { ackedBytes, deliveredBytes } = this.delivery
-    const gain = this.#windowGain()
-    const maxBytes = this.#quantised(this.#bdpMultiple(model.rate, gain) + model.extraAckedBytes)
-    if (this.#restoreRound >= 0 && model.roundCount >= this.#restoreRound && !model.isLossInRound) {
-      this.#restoreRound = -1
-      this.#restoreWindow()
-    }
-    if (model.isFullReached) this.#windowBytes = Math.min(this.#windowBytes + ackedBytes, maxBytes)
-    else if (
-      this.#windowBytes < maxBytes ||
-      deliveredBytes < initialWindowBytes(this.#mtuBytes, this.#initialPackets)
-    ) {
-      this.#windowBytes += ackedBytes
-    }
-    this.#windowBytes = Math.max(this.#windowBytes, this.#minimumBytes())
-    if (this.#state === 'probe_rtt') this.#windowBytes = Math.min(this.#windowBytes, this.#probeRttWindowBytes())
-    this.#windowBytes = Math.min(this.#windowBytes, this.#boundBytes(), WINDOW_BYTES_MAX)
-  }
-
-  /** Volume cap of the state. */
-  #boundBytes(): number {
-    const model = this.#model
-    let bound = Infinity
-    if (this.#state === 'probe_rtt' || this.#state === 'probe_bw_cruise') {
-      bound = model.withHeadroomBytes(this.#mtuBytes, this.#minimumBytes())
-    } else if (this.#isInCycle()) bound = model.longTermBytes
-    return Math.max(Math.min(bound, model.shortTermBytes), this.#minimumBytes())
-  }
-
-  #windowGain(): number {
-    if (this.#state === 'probe_rtt') return WINDOW_GAIN_PROBE_RTT
-    return this.#state === 'probe_bw_up' ? WINDOW_GAIN_UP : WINDOW_GAIN
-  }
-
-  #bdpMultiple(rate: number, gain: number): number {
-    const bdpBytes = this.#model.bdpBytes(rate)
-    return bdpBytes === Infinity ? initialWindowBytes(this.#mtuBytes, this.#initialPackets) : gain * bdpBytes
-  }
-
-  #quantised(bytes: number): number {
-    const quantumBytes = Math.min((this.#pacingRate * QUANTUM_US) / 1e6, QUANTUM_BYTES_MAX)
-    const least = Math.max(bytes, quantumBytes, this.#minimumBytes())
-    return this.#state === 'probe_bw_up' ? least + 2 * this.#mtuBytes : least
-  }
-
-  #inFlightTarget(rate: number, gain: number): number {
-    return this.#quantised(this.#bdpMultiple(rate, gain))
-  }
-
-  #probeRttWindowBytes(): number {
-    return Math.max(this.#bdpMultiple(this.#model.rate, WINDOW_GAIN_PROBE_RTT), this.#minimumBytes())
-  }
-
-  /** What should be in flight: the product of rate and delay unless losses have cut the window below. */
-  #targetBytes(): number {
-    return Math.min(this.#bdpMultiple(this.#model.rate, 1), this.#windowBytes)
-  }
-
-  #minimumBytes(): number {
-    return PIPE_PACKETS_MIN * this.#mtuBytes
-  }
+  // ---- what state it is in
 
   #isProbing(): boolean {
     return this.#state === 'startup' || this.#state === 'probe_bw_refill' || this.#state === 'probe_bw_up'
@@ -550,15 +431,6 @@ export class Bbr implements ModelController {
 
   #isWindowLimited(): boolean {
     return this.#isWindowFull || this.#wasWindowFull
-  }
-
-  #saveWindow(): void {
-    const isLowered = this.#restoreRound >= 0 || this.#state === 'probe_rtt'
-    this.#priorWindowBytes = isLowered ? Math.max(this.#priorWindowBytes, this.#windowBytes) : this.#windowBytes
-  }
-
-  #restoreWindow(): void {
-    this.#windowBytes = Math.max(this.#windowBytes, this.#priorWindowBytes)
   }
 
   /** Uniform in [0, 1): xorshift. */

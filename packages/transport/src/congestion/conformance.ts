@@ -1,8 +1,9 @@
 /** What every congestion controller must do, as a suite that each implementation runs. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Level } from '../ports/crypto.ts'
 import { RttEstimator } from '../recovery/rtt.ts'
-import { type CongestionController, initialWindowBytes, minimumWindowBytes } from './controller.ts'
+import { type CongestionController, initialWindowBytes, isModelController, minimumWindowBytes } from './controller.ts'
 
 const MTU = 1_200
 const RTT_US = 100_000
@@ -18,6 +19,8 @@ export class Sender {
   nowUs: number
   inFlightBytes: number
   nextPacketNumber: number
+  /** Packets are acknowledged and lost in order. */
+  #oldest = 0
 
   constructor(controller: CongestionController) {
     this.controller = controller
@@ -28,8 +31,11 @@ export class Sender {
   }
 
   send(): void {
+    const { controller, nextPacketNumber: pn } = this
     this.inFlightBytes += MTU
-    this.controller.onPacketSent(MTU, this.inFlightBytes, this.nextPacketNumber, this.nowUs)
+    controller.onPacketSent(MTU, this.inFlightBytes, pn, this.nowUs)
+    if (isModelController(controller))
+      controller.delivery.onSent(Level.OneRtt, pn, this.#oldest, MTU, this.inFlightBytes, this.nowUs)
     this.nextPacketNumber += 1
   }
 
@@ -48,6 +54,9 @@ export class Sender {
     this.rtt.onSample(latestUs, 0, POLICY, this.nowUs)
     for (let i = 0; i < packets; i += 1) {
       this.inFlightBytes -= MTU
+      if (isModelController(this.controller))
+        this.controller.delivery.onAcked(Level.OneRtt, this.#oldest, MTU, sentAtUs, this.nowUs)
+      this.#oldest += 1
       this.controller.onPacketAcked(MTU, 0, sentAtUs, this.rtt, this.nowUs)
     }
     this.controller.onAckFinished(this.inFlightBytes, this.rtt, this.nowUs)
@@ -68,19 +77,33 @@ export class Sender {
   /** Loses `packets` of those in flight, the newest of which was sent at `sentAtUs`. */
   lose(packets: number, sentAtUs: number): void {
     this.inFlightBytes -= packets * MTU
+    for (let i = 0; i < packets && isModelController(this.controller); i += 1) {
+      this.controller.delivery.onLost(Level.OneRtt, this.#oldest + i, MTU)
+      this.controller.onPacketLost(MTU, sentAtUs, this.nowUs)
+    }
+    this.#oldest += packets
     this.controller.onCongestion(sentAtUs, packets * MTU, 'loss', this.inFlightBytes, this.nowUs)
   }
 }
 
-/** Runs the suite. `make` gives a fresh controller; `beta` is what it keeps of the window upon congestion. */
-export function conformance(name: string, make: (mtuBytes: number) => CongestionController, beta: number): void {
-  windowBounds(name, make, beta)
-  growth(name, make)
-  recovery(name, make, beta)
+/** What every controller must do, whatever its law. `make` gives a fresh one. */
+export function commonConformance(name: string, make: (mtuBytes: number) => CongestionController): void {
+  firstWindow(name, make)
   changesOfPath(name, make)
 }
 
-function windowBounds(name: string, make: (mtuBytes: number) => CongestionController, beta: number): void {
+/**
+ * Runs the suite for controllers that know nothing but a window. `make` gives a fresh controller; `beta` is what it keeps
+ * of the window upon congestion.
+ */
+export function conformance(name: string, make: (mtuBytes: number) => CongestionController, beta: number): void {
+  commonConformance(name, make)
+  windowBounds(name, make, beta)
+  growth(name, make)
+  recovery(name, make, beta)
+}
+
+function firstWindow(name: string, make: (mtuBytes: number) => CongestionController): void {
   for (const [mtu, expected] of [
     [1_200, 12_000],
     [1_472, 14_720],
@@ -91,7 +114,9 @@ function windowBounds(name: string, make: (mtuBytes: number) => CongestionContro
       assert.equal(make(mtu).windowBytes, expected)
       assert.equal(make(mtu).slowStartThresholdBytes, Infinity)
     })
+}
 
+function windowBounds(name: string, make: (mtuBytes: number) => CongestionController, beta: number): void {
   // spec: RFC 9438 §4.6#5
   test(`${name}: repeated congestion never shrinks the window under two datagrams`, () => {
     const sender = new Sender(make(MTU))
@@ -313,9 +338,10 @@ function changesOfPath(name: string, make: (mtuBytes: number) => CongestionContr
     const sender = new Sender(make(MTU))
     sender.round()
     const window = sender.controller.windowBytes
+    const state = sender.controller.state()
     sender.controller.onPacketDiscarded(5 * MTU)
     assert.equal(sender.controller.windowBytes, window)
-    assert.equal(sender.controller.state(), 'slow_start')
+    assert.equal(sender.controller.state(), state)
   })
 
   test(`${name}: a reset behaves like a new controller`, () => {

@@ -3,9 +3,9 @@ import type { Level } from '../ports/crypto.ts'
 import type { Micros } from '../ports/datagrams.ts'
 
 const CAPACITY_MIN = 64
-/** Words of one packet: delivered, delivered at, first sent at, lost, in flight, application-limited. */
-const WORDS = 6
-const [DELIVERED, DELIVERED_AT, FIRST_SENT_AT, LOST, IN_FLIGHT, APP_LIMITED] = [0, 1, 2, 3, 4, 5] as const
+/** Words of one packet: its number plus one, delivered, delivered at, first sent at, lost, in flight, application-limited. */
+const WORDS = 7
+const [NUMBER, DELIVERED, DELIVERED_AT, FIRST_SENT_AT, LOST, IN_FLIGHT, APP_LIMITED] = [0, 1, 2, 3, 4, 5, 6] as const
 
 /**
  * One path's counters, what each packet saw of them when it was sent, and the sample of the acknowledgment being
@@ -45,9 +45,6 @@ export class DeliveryRate {
   #intervalUs = 0
   #priorLostBytes = 0
   #newestNumber = -1
-  #lastSentAtUs: Micros = -1
-  /** Packets sent up to here belong to another way. */
-  #ignoreThroughUs: Micros = -1
   #lastLostNumber = -2
   #lastLostLevel = -1
   readonly #snapshots: (Snapshots | undefined)[] = [undefined, undefined, undefined, undefined]
@@ -75,7 +72,6 @@ export class DeliveryRate {
       this.#firstSentAtUs = nowUs
       this.#deliveredAtUs = nowUs
     }
-    this.#lastSentAtUs = nowUs
     let snapshots = this.#snapshots[level]
     if (snapshots === undefined) {
       snapshots = new Snapshots()
@@ -83,6 +79,7 @@ export class DeliveryRate {
     }
     const at = snapshots.place(packetNumber, firstNumber)
     const { words } = snapshots
+    words[at + NUMBER] = packetNumber + 1
     words[at + DELIVERED] = this.deliveredBytes
     words[at + DELIVERED_AT] = this.#deliveredAtUs
     words[at + FIRST_SENT_AT] = this.#firstSentAtUs
@@ -96,7 +93,7 @@ export class DeliveryRate {
     this.ackedBytes += bytes
     this.#deliveredAtUs = nowUs
     const snapshots = this.#snapshots[level]
-    if (snapshots === undefined || sentAtUs <= this.#ignoreThroughUs) return
+    if (snapshots === undefined || !snapshots.has(packetNumber)) return
     const isNewest =
       !this.hasSample ||
       sentAtUs > this.#firstSentAtUs ||
@@ -117,13 +114,13 @@ export class DeliveryRate {
     this.#firstSentAtUs = sentAtUs
   }
 
-  onLost(level: Level, packetNumber: number, bytes: number, sentAtUs: Micros): void {
+  onLost(level: Level, packetNumber: number, bytes: number): void {
     this.lostBytes += bytes
     this.isNewLossRange = level !== this.#lastLostLevel || packetNumber !== this.#lastLostNumber + 1
     this.#lastLostLevel = level
     this.#lastLostNumber = packetNumber
     const snapshots = this.#snapshots[level]
-    if (snapshots === undefined || sentAtUs <= this.#ignoreThroughUs) {
+    if (snapshots === undefined || !snapshots.has(packetNumber)) {
       this.lossInFlightBytes = Infinity
       this.lossLostBytes = 0
       return
@@ -161,7 +158,7 @@ export class DeliveryRate {
 
   /** The path leads elsewhere: packets under way say nothing about the new way. */
   reset(): void {
-    this.#ignoreThroughUs = this.#lastSentAtUs
+    this.#snapshots.fill(undefined)
     this.#limitedUntilBytes = 0
     this.clearSample()
   }
@@ -171,6 +168,11 @@ export class DeliveryRate {
 class Snapshots {
   words: Float64Array = new Float64Array(CAPACITY_MIN * WORDS)
   #mask = CAPACITY_MIN - 1
+
+  /** Whether the packet was recorded here and not overwritten since. */
+  has(packetNumber: number): boolean {
+    return this.words[this.at(packetNumber) + NUMBER] === packetNumber + 1
+  }
 
   at(packetNumber: number): number {
     return (packetNumber & this.#mask) * WORDS

@@ -253,7 +253,7 @@ export class Recovery {
         this.#newestLostAtUs = Math.max(this.#newestLostAtUs, sentAtUs)
         this.#trackSpan(flags, sentAtUs)
         if (this.#model !== null) {
-          this.#model.delivery.onLost(space.level, pn, bytes, sentAtUs)
+          this.#model.delivery.onLost(space.level, pn, bytes)
           this.#model.onPacketLost(bytes, sentAtUs, nowUs)
         }
       } else this.congestion.onPacketDiscarded(bytes)
