@@ -322,11 +322,18 @@ export class Transmitter {
 
   // ---- closing
 
+  // RFC 10069 §2.6: CONNECTION_CLOSE frames "can be sent on any open path": one that answers
+  #pathForClose(): Path {
+    const { paths } = this.#core
+    if (paths.paths.length === 1) return paths.primary
+    return this.#inOrder().find((path) => path.isUsable()) ?? paths.primary
+  }
+
   /** CONNECTION_CLOSE at every level the peer may be able to read (RFC 9000 §10.2.3). */
   pollClose(out: TransmitBatch, nowUs: Micros): boolean {
     const train = this.#train
     const core = this.#core
-    const path = core.paths.primary
+    const path = this.#pathForClose()
     const reason = closeContents(core.closeReason, core.isServer)
     if (reason === undefined) return false
     train.beginTrain(out, path.tuple)
