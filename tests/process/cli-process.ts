@@ -40,8 +40,16 @@ export class CliProcess {
   #stderr = ''
   #onOutput: (() => void) | undefined
 
-  constructor(t: TestContext, directory: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    this.child = spawn(process.execPath, [main, ...args], {
+  /** @param wrapper a command that runs ours, e.g. in another network namespace. */
+  constructor(
+    t: TestContext,
+    directory: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    wrapper: readonly string[] = [],
+  ) {
+    const [program = process.execPath, ...before] = [...wrapper, process.execPath]
+    this.child = spawn(program, [...before, main, ...args], {
       cwd: directory,
       env: { ...process.env, XDG_CACHE_HOME: join(directory, 'cache'), SSLKEYLOGFILE: '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

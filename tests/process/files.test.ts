@@ -235,6 +235,41 @@ test('a server that allows fewer paths than planned: told with the limit, and th
   assert.ok(readFileSync(join(directory, 'f.bin')).equals(bytes), 'the bytes differ')
 })
 
+test('a server tells of its other addresses, and --paths auto uses them', async (t) => {
+  const directory = scratchDirectory(t)
+  const { server, port, bytes } = await startServer(t, directory, [
+    '--host',
+    '127.0.0.1,127.0.0.2',
+    '--announce',
+    '::1',
+  ])
+  await server.output(
+    new RegExp(`announced {3}\\[::1\\]:${port}, 127\\.0\\.0\\.1:${port}, 127\\.0\\.0\\.2:${port}\n`, 'u'),
+  )
+  const slow = await link(t, port, 16)
+  const result = await runCli(t, directory, [
+    ...['get', `https://127.0.0.1:${slow.port}/f.bin`, '--paths', 'auto', '--json'],
+  ])
+  assert.equal(result.code, 0, result.stderr)
+  const report = JSON.parse(result.stdout) as GetReport
+  assert.deepEqual(
+    report.paths.map(({ remote, state }) => `${remote} ${state}`).sort(),
+    [
+      `127.0.0.1:${slow.port} active`,
+      `127.0.0.1:${port} active`,
+      `127.0.0.2:${port} active`,
+      `[::1]:${port} active`,
+    ].sort(),
+  )
+  assert.ok(readFileSync(join(directory, 'f.bin')).equals(bytes), 'the bytes differ')
+  assertExplained(await runCli(t, directory, ['get', 'https://a/', '--paths', 'all']), 2, /--paths.*'all'.*or auto/u)
+  assertExplained(
+    await runCli(t, directory, ['serve', '-www=.', '--announce', 'x']),
+    2,
+    /--announce.*"x" is no address/u,
+  )
+})
+
 test('when all paths are dead the download waits, says so, and goes on when one returns, nothing lost', async (t) => {
   const directory = scratchDirectory(t)
   const { port, bytes } = await startServer(t, directory)

@@ -5,6 +5,7 @@ import { Http3Client } from '@quicether/http3'
 import type { OpenPathOptions, QuicConnection } from '@quicether/net'
 import { formatMs, messageOf } from '@quicether/router'
 import { type Command, InvalidArgumentError } from 'commander'
+import { followAnnounced } from '../files/announced-paths.ts'
 import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
 import {
   type DownloadResult,
@@ -35,6 +36,8 @@ interface GetFlags extends ConnectionFlags, TransportFlags, DiagnosticsFlags {
 
 /** Closing waits this long for the server to acknowledge. */
 const closeMs = 1_000
+/** Most paths of `--paths auto`. */
+const pathsAuto = 8
 
 /** Adds the command to the program. */
 export function addGetCommand(program: Command): void {
@@ -54,7 +57,11 @@ export function addGetCommand(program: Command): void {
     .option('-n, --interfaces <names>', 'network interfaces to use, separated by commas; beginnings of names do', list)
     .option('--local-addresses <addresses>', 'addresses of this machine to use instead, separated by commas', list)
     .option('--mip <addresses>', 'further addresses of the server, as address or address:port', list)
-    .option('--paths <count>', 'paths to open in all, taking interfaces in turn', wholeNumber(1, PATHS_MAX))
+    .option(
+      '--paths <count>',
+      'paths to open in all, taking interfaces in turn; auto = one more to each address that the server announces',
+      pathCount,
+    )
     .option('--fake-multipath', 'use the one interface twice, to try several paths without having them')
     .option('--delay <ms>', 'request each further URL so much later than the one before', wholeNumber(0, 3_600_000), 0)
     .option('--ca <file>', "trusted certificates in PEM (default: well-known ones and this machine's self-made one)")
@@ -85,7 +92,8 @@ async function runGet(texts: readonly string[], flags: GetFlags): Promise<void> 
   const urls = parseUrls(texts)
   const targets = downloadTargets(urls, flags.output)
   const plan = await planOf(urls[0], flags)
-  const config = { ...(await transportConfig(flags)), maxPaths: plan.length }
+  const maxPaths = flags.paths === 'auto' ? Math.max(plan.length, pathsAuto) : plan.length
+  const config = { ...(await transportConfig(flags)), maxPaths }
   const diagnostics = await diagnosticsOf(flags, 'QuicEther get')
   try {
     if (flags.insecure === true)
@@ -111,7 +119,9 @@ async function fetchAll(
   const server = connection.remote
   let results: readonly DownloadResult[]
   try {
-    for (const path of plan.slice(1)) void openPath(connection, furtherPath(path, plan), flags.timeout)
+    const open = (path: OpenPathOptions): Promise<void> => openPath(connection, path, flags.timeout)
+    for (const path of plan.slice(1)) void open(furtherPath(path, plan))
+    if (flags.paths === 'auto') followAnnounced(connection, plan, open)
     results = await downloadAll(client, targets, progress, flags)
   } finally {
     bars?.stop()
@@ -193,6 +203,15 @@ async function openPath(connection: QuicConnection, path: OpenPathOptions, timeo
     await connection.openPath({ ...path, timeoutMs })
   } catch (error) {
     if (!connection.isClosed) warn(`${messageOf(error)}. The download goes on without that path.`)
+  }
+}
+
+function pathCount(text: string): number | 'auto' {
+  if (text === 'auto') return text
+  try {
+    return wholeNumber(1, PATHS_MAX)(text)
+  } catch {
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${PATHS_MAX}, or auto.`)
   }
 }
 

@@ -2,11 +2,12 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { h3ErrorCodes, type Http3ServerConnection, serveHttp3 } from '@quicether/http3'
-import type { Diagnostics, QuicConnection, QuicListener } from '@quicether/net'
+import type { AddressOption, Diagnostics, QuicConnection, QuicListener } from '@quicether/net'
 import { codeOf, messageOf, UserError } from '@quicether/router'
-import type { TransportConfig } from '@quicether/transport'
-import type { Command } from 'commander'
+import { ANNOUNCED_ADDRESSES_MAX, type TransportConfig } from '@quicether/transport'
+import { type Command, InvalidArgumentError } from 'commander'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
+import { formatEnd, parseAddress } from '../files/address-text.ts'
 import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
 import { servedDirectory } from '../files/file-answers.ts'
 import { findInterfaces } from '../files/interfaces.ts'
@@ -27,6 +28,8 @@ interface ServeFlags extends TransportFlags, DiagnosticsFlags {
   readonly key?: string
   readonly certpath?: string
   readonly tcp?: boolean
+  /** False = nothing is announced, not even what is listened on. */
+  readonly announce?: readonly AddressOption[] | false
   readonly paths: number
   readonly verbose?: boolean
 }
@@ -49,6 +52,8 @@ export function addServeCommand(program: Command): void {
     .option('--cert <file>', 'certificate chain in PEM (default: a self-made one)')
     .option('--key <file>', 'its private key in PEM')
     .option('--certpath <directory>', 'directory with fullchain.pem and privkey.pem')
+    .option('--announce <addresses>', 'tell clients of these addresses, too, as address or address:port', announced)
+    .option('--no-announce', 'do not tell clients of the other addresses that are listened on')
     .option('--paths <count>', 'paths that one client may use', wholeNumber(1, PATHS_MAX), 8)
     .option('--tcp', 'also serve HTTP/1.1 over TLS on TCP, on the same port')
   addDiagnosticsOptions(addTransportOptions(command))
@@ -89,7 +94,8 @@ async function runServe(flags: ServeFlags): Promise<void> {
   let tcp: TcpServers | undefined
   try {
     if (flags.tcp === true) tcp = await serveTcp({ root, addresses: listener.addresses, ...certificate, onServed })
-    announce(listener, root, certificate, tcp !== undefined)
+    announce(listener, flags.announce)
+    printWhere(listener, root, certificate, tcp !== undefined)
     tellParent({ kind: 'serve', port: listener.port })
     await stopped
   } finally {
@@ -100,12 +106,34 @@ async function runServe(flags: ServeFlags): Promise<void> {
   }
 }
 
-function announce(listener: QuicListener, root: string, { certificateLabel }: CertificateFiles, hasTcp: boolean): void {
-  const how = hasTcp ? 'HTTP/3 over QUIC, HTTP/1.1 over TCP' : 'HTTP/3 over QUIC'
-  for (const { address, port } of listener.addresses) {
-    const host = address.includes(':') ? `[${address}]` : address
-    process.stdout.write(`listening   https://${host}:${port} (${how})\n`)
+/** Tells clients of what is given, and of what is listened on when that is several addresses. */
+function announce(listener: QuicListener, given: ServeFlags['announce']): void {
+  if (given === false) return
+  try {
+    for (const { address, port } of given ?? []) listener.announceAddress(address, port)
+  } catch (error) {
+    throw problem(messageOf(error).replace(/\.$/u, ''), '--announce', 'Give at most 16 addresses that clients reach.')
   }
+  const own = listener.addresses.filter(({ address }) => address !== '0.0.0.0' && address !== '::')
+  const isLoopback = ({ address }: { readonly address: string }): boolean => /^(?:127\.|::1$)/u.test(address)
+  // Nobody elsewhere reaches a loopback address.
+  const useful = own.every(isLoopback) ? own : own.filter((each) => !isLoopback(each))
+  if (useful.length < 2) return
+  for (const { address, port } of useful.slice(0, ANNOUNCED_ADDRESSES_MAX - listener.announced.length))
+    listener.announceAddress(address, port)
+}
+
+function printWhere(
+  listener: QuicListener,
+  root: string,
+  { certificateLabel }: CertificateFiles,
+  hasTcp: boolean,
+): void {
+  const how = hasTcp ? 'HTTP/3 over QUIC, HTTP/1.1 over TCP' : 'HTTP/3 over QUIC'
+  for (const { address, port } of listener.addresses)
+    process.stdout.write(`listening   https://${formatEnd(address, port)} (${how})\n`)
+  const announced = listener.announced.map(({ address, port }) => formatEnd(address, port))
+  if (announced.length > 0) process.stdout.write(`announced   ${announced.join(', ')}\n`)
   process.stdout.write(`files       ${root}\ncertificate ${certificateLabel}\n`)
 }
 
@@ -114,7 +142,7 @@ function watch(connection: QuicConnection, say: (line: string) => void): void {
   say(`connection ${remote}`)
   connection.onPath = (id, change) => {
     const path = connection.paths().find((view) => view.id === id)
-    const ends = path === undefined ? '' : `: ${path.remoteAddress}:${path.remotePort} to ${path.localAddress}`
+    const ends = path === undefined ? '' : `: ${formatEnd(path.remoteAddress, path.remotePort)} to ${path.localAddress}`
     say(`connection ${remote} path ${id} ${change}${ends}`)
   }
   void connection.closed.then((reason) => {
@@ -189,6 +217,15 @@ async function certificateOf({ cert, key, certpath }: ServeFlags): Promise<Certi
   if (cert !== undefined && key !== undefined) return loadCertificate(cert, key)
   const [given, missing] = cert === undefined ? ['--key', '--cert'] : ['--cert', '--key']
   throw problem(`${given} is given without ${missing}`, given, 'Give both, or neither for a self-made pair.')
+}
+
+function announced(text: string): readonly AddressOption[] {
+  return list(text).map((each) => {
+    const parsed = parseAddress(each)
+    if (parsed === undefined) throw new InvalidArgumentError(`"${each}" is no address such as 192.0.2.7:4433.`)
+    const { address, port } = parsed
+    return port === undefined ? { address } : { address, port }
+  })
 }
 
 function problem(what: string, where: string, remedy: string): UserError {

@@ -1,4 +1,5 @@
 /** Network interfaces of this machine by the beginning of their names, and their addresses. */
+import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { UserError } from '@quicether/router'
 
@@ -24,9 +25,9 @@ export function findInterfaces(names: readonly string[], found = machineInterfac
       continue
     }
     const exact = found.filter((candidate) => candidate.name === name)
-    const fitting = exact.length > 0 ? exact : found.filter((candidate) => candidate.name.startsWith(name))
+    const fitting = exact.length > 0 ? exact : beginningWith(name, found)
     if (name === '' || fitting.length === 0) {
-      const known = found.map((candidate) => candidate.name).join(', ')
+      const known = found.flatMap((candidate) => (candidate.addresses.length > 0 ? [candidate.name] : [])).join(', ')
       throw problem(name, `no network interface begins with "${name}"`, `Those with an address: ${known}.`)
     }
     const fresh = fitting.filter((candidate) => !chosen.includes(candidate))
@@ -45,11 +46,29 @@ export function ownAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((infos = []) => infos.map(({ address }) => address))
 }
 
+/** Those without an address count only where there are no others. */
+function beginningWith(name: string, found: readonly Interface[]): readonly Interface[] {
+  const all = found.filter((candidate) => candidate.name.startsWith(name))
+  const addressed = all.filter((candidate) => candidate.addresses.length > 0)
+  return addressed.length > 0 ? addressed : all
+}
+
 function machineInterfaces(): readonly Interface[] {
-  return Object.entries(networkInterfaces()).map(([name, infos = []]) => ({
+  const known = networkInterfaces()
+  const names = new Set([...Object.keys(known), ...namesWithoutAddress()])
+  return [...names].map((name) => ({
     name,
-    addresses: infos.map((info) => info.address).filter((address) => !/^fe[89ab]/iu.test(address)),
+    addresses: (known[name] ?? []).map((info) => info.address).filter((address) => !/^fe[89ab]/iu.test(address)),
   }))
+}
+
+/** The platform's list has interfaces with addresses only; Linux keeps all names in a file. */
+function namesWithoutAddress(): readonly string[] {
+  try {
+    return [...readFileSync('/proc/self/net/dev', 'utf8').matchAll(/^\s*([^\s:]+):/gmu)].map((match) => match[1] ?? '')
+  } catch {
+    return []
+  }
 }
 
 function problem(name: string, what: string, remedy: string): UserError {

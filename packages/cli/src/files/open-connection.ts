@@ -12,7 +12,8 @@ export interface ConnectionFlags {
   readonly interfaces?: readonly string[]
   readonly localAddresses?: readonly string[]
   readonly mip?: readonly string[]
-  readonly paths?: number
+  /** `auto` = besides those planned, one to each address that the server announces. */
+  readonly paths?: number | 'auto'
   readonly fakeMultipath?: boolean
   readonly ca?: string
   readonly insecure?: boolean
@@ -43,7 +44,16 @@ export async function planOf(url: URL, flags: ConnectionFlags): Promise<PathPlan
   const addresses = await resolve(url)
   const port = url.port === '' ? 443 : Number(url.port)
   const own = ownAddresses()
-  return planPaths({ addresses, port, interfaces: found, localAddresses, further: mip, paths, isFake, own })
+  return planPaths({
+    addresses,
+    port,
+    interfaces: found,
+    localAddresses,
+    further: mip,
+    paths: paths === 'auto' ? undefined : paths,
+    isFake,
+    own,
+  })
 }
 
 /** Connects over the first path. Throws `UserError` (`ERR_CONNECT`) with the remedy. */

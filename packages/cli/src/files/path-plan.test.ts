@@ -110,6 +110,11 @@ test('the beginning of a name finds all interfaces that have it; a whole name fi
   assert.deepEqual(names('wlan1', 'wla', 'wlan1', 'wla'), ['wlan1', 'wlan0', 'wlan1', 'wlan0'])
   assert.throws(() => names('eth'), /begins with "eth".*lo, wlan0/u)
   assert.throws(() => names('down'), /down0 has no usable address/u)
+  const withBare = [...machine, { name: 'wlan9', addresses: [] }]
+  assert.deepEqual(
+    findInterfaces(['wla'], withBare).map(({ name }) => name),
+    ['wlan0', 'wlan1'],
+  )
 })
 
 test('flags of the 2017 fork are understood where they were known, in both spellings', () => {

@@ -1,6 +1,7 @@
 /** Which local end talks to which address of the server: the mapping of interfaces to addresses. */
 import { isIP } from 'node:net'
 import { UserError } from '@quicether/router'
+import { parseAddress } from './address-text.ts'
 import type { Interface } from './interfaces.ts'
 
 /** A path to open; what is absent is left to the kernel. */
@@ -91,17 +92,15 @@ function localEnds({ interfaces, localAddresses, isFake = false }: PlanOptions):
 
 function furtherEnd(defaultPort: number): (text: string) => RemoteEnd {
   return (text) => {
-    const match = isIP(text) === 0 ? /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/u.exec(text) : null
-    const address = match?.[1] ?? match?.[2] ?? text
-    const port = match?.[3] === undefined ? defaultPort : Number(match[3])
-    if (isIP(address) === 0 || port < 1 || port > 65_535) {
+    const parsed = parseAddress(text)
+    if (parsed === undefined) {
       throw problem(
         `"${text}" is not an address of a server`,
         '--mip',
         'Expected e.g. 192.0.2.7:4433 or [2001:db8::7]:4433.',
       )
     }
-    return { addresses: [address], port }
+    return { addresses: [parsed.address], port: parsed.port ?? defaultPort }
   }
 }
 

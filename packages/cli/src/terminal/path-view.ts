@@ -1,6 +1,7 @@
 /** The paths of a connection: live bars on a terminal, a table at the end, an object for scripts. */
 import { formatBytes, formatMs, formatRate, formatTable } from '@quicether/router'
 import type { PathView } from '@quicether/transport'
+import { formatEnd } from '../files/address-text.ts'
 import type { DownloadProgress } from '../files/download-progress.ts'
 import type { PathMonitor } from '../files/path-monitor.ts'
 
@@ -120,7 +121,7 @@ export function pathTable(paths: readonly PathView[], durationMs: number): strin
     paths.map((path) => [
       String(path.id),
       path.localAddress,
-      `${path.remoteAddress}:${path.remotePort}`,
+      formatEnd(path.remoteAddress, path.remotePort),
       formatBytes(path.bytesReceived),
       `${Math.round((100 * path.bytesReceived) / sum)} %`,
       formatRate((path.bytesReceived * 1000) / Math.max(1, durationMs)),
@@ -137,8 +138,8 @@ export function pathReport(path: PathView): PathReport {
   const { id, bytesReceived, bytesSent, packetsReceived, packetsSent, packetsLost } = path
   return {
     id,
-    local: `${path.localAddress}:${path.localPort}`,
-    remote: `${path.remoteAddress}:${path.remotePort}`,
+    local: formatEnd(path.localAddress, path.localPort),
+    remote: formatEnd(path.remoteAddress, path.remotePort),
     state: stateOf(path),
     bytesReceived,
     bytesSent,
