@@ -16,6 +16,7 @@ import type { CryptoPort, RandomSource } from './ports/crypto.ts'
 import type { Micros } from './ports/datagrams.ts'
 import type { PacketSpace } from './recovery/packet-space.ts'
 import type { RecoveryContext } from './recovery/recovery.ts'
+import { Reinjection } from './schedule/reinjection.ts'
 import { type SendPolicy, createSendPolicy } from './schedule/send-policy.ts'
 import { StreamSet } from './stream/stream-set.ts'
 
@@ -44,6 +45,7 @@ export class ConnectionCore implements RecoveryContext {
   readonly events: EventQueue = new EventQueue()
   readonly keys: KeyRing
   readonly policy: SendPolicy
+  readonly reinjection: Reinjection
   readonly streams: StreamSet
   readonly datagrams: DatagramQueue
   /** Congestion controllers that know of each other, where the algorithm couples them. */
@@ -111,6 +113,7 @@ export class ConnectionCore implements RecoveryContext {
     this.localParameters = parameters
     this.keys = new KeyRing(crypto, config.keyUpdatePackets)
     this.policy = createSendPolicy(config)
+    this.reinjection = new Reinjection(this)
     this.streams = new StreamSet({ role, ...config, policy: this.policy }, this.events)
     this.datagrams = new DatagramQueue(config.datagramQueueMax)
     this.idleTimeoutUs = config.idleTimeoutUs

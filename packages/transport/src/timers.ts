@@ -28,6 +28,7 @@ export class ConnectionTimers {
       core.keys.previousDropAtUs,
       core.paths.nextTimeoutUs(),
       core.multipath.nextTimeoutUs(),
+      core.reinjection.nextUs(nowUs),
     )
     for (const path of core.paths.paths) next = Math.min(next, this.#pathTimeoutUs(path, nowUs))
     return Math.min(next, this.#keepAliveAtUs())
@@ -70,6 +71,7 @@ export class ConnectionTimers {
   onTimeout(nowUs: Micros): void {
     const core = this.#core
     for (const path of core.paths.paths) this.#onPathTimeout(path, nowUs)
+    core.reinjection.onTimeout(nowUs)
     core.paths.onTimeout(nowUs)
     core.multipath.onTimeout(nowUs)
     core.keys.onTimeout(nowUs)
@@ -84,8 +86,7 @@ export class ConnectionTimers {
     path.mtu.onTimeout(nowUs)
     if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
     // A path that has fallen silent must not hold data back while another one works.
-    path.recovery.isSpare = this.#core.paths.hasAlternative(path)
-    if (path.recovery.isSpare) path.recovery.requeueAll(path.space)
+    this.#core.reinjection.onProbeTimeout(path)
     this.#core.multipath.onProbeTimeout()
     path.ecn.onPtoExpired(path.recovery.ptoCount)
     if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()

@@ -42,7 +42,8 @@ export class PathManager {
 
   /** Whether a path other than `path` works. */
   hasAlternative(path: Path): boolean {
-    return this.paths.some((other) => other !== path && other.isUsable() && !other.isSuspect())
+    for (const other of this.paths) if (other !== path && other.isUsable() && !other.isSuspect()) return true
+    return false
   }
 
   /** A path that may carry data; undefined when none may. */
@@ -81,7 +82,7 @@ export class PathManager {
       const { recovery, space } = path
       recovery.ptoCount = 1
       recovery.isSpare = true
-      recovery.requeueAll(space)
+      recovery.requeue(space, NEVER, Infinity)
       // Only a packet in flight keeps the probes going.
       space.probesPending = Math.max(1, space.probesPending)
     }
@@ -499,7 +500,7 @@ function isUnspecified(address: string): boolean {
   return address === '' || address === '0.0.0.0' || address === '::'
 }
 
-/** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent. */
+/** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent; late ones half a rank behind. */
 export function rankOf(path: Path): number {
-  return (path.isSuspect() ? 2 : 0) + (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
+  return (path.isSuspect() ? 2 : path.recovery.isLate ? 0.5 : 0) + (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
 }

@@ -8,7 +8,7 @@ import { type Micros, NEVER } from '../ports/datagrams.ts'
 import type { PacketSpace } from './packet-space.ts'
 import { Reordering } from './reordering.ts'
 import type { RttEstimator } from './rtt.ts'
-import { SentFlag, SentState } from './sent-packets.ts'
+import { SentFlag, type SentPackets, SentState } from './sent-packets.ts'
 
 /** Back-off doubles at most this often (then 64 PTOs apart): a silent path is probed for ever, not abandoned to minutes. */
 const PTO_BACKOFF_MAX = 6
@@ -55,6 +55,8 @@ export class Recovery {
   ptoCount = 0
   /** Other paths work: probes find out whether this one does, they do not hold data up. */
   isSpare = false
+  /** Something was offered to other paths because no acknowledgment came in time; until one comes, they go first. */
+  isLate = false
   packetsLost = 0
   bytesLost = 0
   readonly #context: RecoveryContext
@@ -117,6 +119,7 @@ export class Recovery {
     this.#detectLost(space, nowUs)
     this.congestion.onAckFinished(this.inFlightBytes, this.rtt, nowUs)
     // RFC 9002 §6.2.1: PTO count resets on acknowledgment, unless the client is unsure that the server validated its address
+    if (isFresh) this.isLate = false
     if (isFresh && this.#context.peerCompletedAddressValidation) this.ptoCount = 0
     this.#advance(space, nowUs)
     this.#reportMetrics(space, nowUs)
@@ -403,18 +406,37 @@ export class Recovery {
     const sent = space.sent
     let left = count
     for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next && left > 0; pn++) {
-      if (sent.state(pn) !== SentState.InFlight) continue
-      const flags = sent.flags(pn)
-      if ((flags & SentFlag.Eliciting) === 0 || (flags & (SentFlag.Requeued | SentFlag.MtuProbe)) !== 0) continue
+      if (!isRequeueable(sent, pn)) continue
       sent.addFlag(pn, SentFlag.Requeued)
       this.#loseReceipts(space, pn)
       left--
     }
   }
 
-  /** The path has fallen silent and another works: everything in flight is offered to it, without declaring losses. */
-  requeueAll(space: PacketSpace): void {
-    this.#requeueOldest(space, Infinity)
+  /**
+   * Offers the contents of packets sent until `sentUntilUs`, the oldest first and of at most about `bytesMax` bytes, to
+   * other paths, without declaring losses. Returns the bytes of those packets.
+   */
+  requeue(space: PacketSpace, sentUntilUs: Micros, bytesMax: number): number {
+    const sent = space.sent
+    let bytes = 0
+    for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next && bytes < bytesMax; pn++) {
+      if (!isRequeueable(sent, pn)) continue
+      if (sent.sentAtUs(pn) > sentUntilUs) break
+      sent.addFlag(pn, SentFlag.Requeued)
+      bytes += sent.bytes(pn)
+      this.#loseReceipts(space, pn)
+    }
+    return bytes
+  }
+
+  /** When the oldest packet in flight was sent that `requeue` would offer; NEVER when there is none. */
+  oldestInFlightUs(space: PacketSpace): Micros {
+    const sent = space.sent
+    for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next; pn++) {
+      if (isRequeueable(sent, pn)) return sent.sentAtUs(pn)
+    }
+    return NEVER
   }
 
   /** Nothing more is to be sent on this path, though window and pacing would allow it. */
@@ -481,4 +503,11 @@ export class Recovery {
       nowUs,
     )
   }
+}
+
+/** In flight, and its contents are worth offering again and have not been yet. */
+function isRequeueable(sent: SentPackets, pn: number): boolean {
+  if (sent.state(pn) !== SentState.InFlight) return false
+  const flags = sent.flags(pn)
+  return (flags & SentFlag.Eliciting) !== 0 && (flags & (SentFlag.Requeued | SentFlag.MtuProbe)) === 0
 }

@@ -92,6 +92,6 @@ function costUs(lane: Lane): number {
 
 /** Whether a burst on `lane` would arrive after `main` alone had delivered all `queuedBytes`. */
 function isLate(lane: Lane, main: Lane, queuedBytes: number): boolean {
-  const onMainUs = main.smoothedRttUs + queuedBytes / rateOf(main)
+  const onMainUs = main.smoothedRttUs / 2 + queuedBytes / rateOf(main)
   return lane.smoothedRttUs / 2 + lane.rttVarUs > onMainUs
 }
