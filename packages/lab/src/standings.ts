@@ -153,7 +153,7 @@ function requestsResult(book: Book, scheduler: string): RequestsResult {
     medianUs: book.mean(filter, 'medianUs', Infinity),
     p99Us,
     p99Change: p99Us / p99Of(better) - 1,
-    extraBytes: book.mean(filter, 'sentPerByte') / aloneSent - 1,
+    extraBytes: book.mean(filter, 'sentPerByte', Infinity) / aloneSent - 1,
   }
 }
 
