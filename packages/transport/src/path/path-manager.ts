@@ -249,7 +249,7 @@ export class PathManager {
     // RFC 10069 §3.4: packets under way to an abandoned path are acknowledged, nothing more
     if (sameTuple(path.tuple, tuple) || path.isAbandoned) return
     if (!this.#host.isServer) return this.#onClientRebound(path, tuple)
-    this.#onPeerMoved(path, tuple, changedCid, nowUs)
+    this.#onPeerMoved(path, tuple, changedCid, heard, nowUs)
   }
 
   /** Our own local address was seen to differ (wildcard socket): nothing the peer did. */
@@ -261,7 +261,7 @@ export class PathManager {
   }
 
   // RFC 9000 §9.3: "Receiving a packet from a new peer address containing a non-probing frame indicates that the peer has migrated to that address."
-  #onPeerMoved(path: Path, tuple: PathTuple, changedCid: boolean, nowUs: Micros): void {
+  #onPeerMoved(path: Path, tuple: PathTuple, changedCid: boolean, heard: number, nowUs: Micros): void {
     const probe = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'active')
     const wasValidated = probe.isValidated
     const old = path.tuple
@@ -281,8 +281,11 @@ export class PathManager {
     if (!wasValidated) probe.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
     else path.mtu.start()
     // RFC 9000 §9.3.3: "an endpoint MUST also validate the previously active path" (off-path attacker)
-    if (!wasValidated && oldWasValidated) this.#keepAsFallback(path, old, changedCid, leftCid, nowUs)
-    else if (leftCid !== undefined) path.cids.retire(leftCid)
+    if (!wasValidated && oldWasValidated) {
+      const fallback = this.#keepAsFallback(path, old, leftCid, nowUs)
+      fallback.isApart = changedCid
+      fallback.heard = heard
+    } else if (leftCid !== undefined) path.cids.retire(leftCid)
     this.#notify(path, isPortOnly ? 'rebound' : 'migrated')
   }
 
@@ -305,16 +308,18 @@ export class PathManager {
   }
 
   /** The tuple just left is looked at as well; with the CID used there until now when the peer has changed its own. */
-  #keepAsFallback(path: Path, tuple: PathTuple, isApart: boolean, cid: PeerCid | undefined, nowUs: Micros): void {
+  #keepAsFallback(path: Path, tuple: PathTuple, cid: PeerCid | undefined, nowUs: Micros): PathProbe {
     const fallback = this.#probeFor(path, tuple) ?? this.#addProbe(path, tuple, 'fallback')
     fallback.purpose = 'fallback'
     fallback.start(path.ptoUs(this.#host.maxAckDelayUs), nowUs)
     fallback.isValidated = true
-    fallback.isApart = isApart
-    if (cid === undefined) return
-    if (fallback.cid !== undefined) return path.cids.retire(cid)
-    fallback.cid = cid
-    path.cids.inUse.push(cid)
+    if (cid === undefined) return fallback
+    if (fallback.cid !== undefined) path.cids.retire(cid)
+    else {
+      fallback.cid = cid
+      path.cids.inUse.push(cid)
+    }
+    return fallback
   }
 
   #dropFallbacks(path: Path): void {
@@ -414,6 +419,7 @@ export class PathManager {
     }
     this.#removeProbe(probe)
     if (fallback.cid !== undefined) this.#adoptCid(path, fallback)
+    path.cids.heard = fallback.heard
     fallback.purpose = 'active'
     fallback.stop()
     path.moveTo(fallback.tuple, true, false, nowUs)

@@ -23,6 +23,8 @@ export class PathProbe {
   cid: PeerCid | undefined
   /** The peer came here with another CID than it uses on the path: one of its own is needed to answer (RFC 9000 §9.5). */
   isApart = false
+  /** Of a fallback: the sequence of our CID that the peer used there. */
+  heard = -1
   isValidated = false
   /** The address is validated; what runs asks whether datagrams of 1200 bytes arrive. */
   isForMtu = false
