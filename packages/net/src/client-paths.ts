@@ -60,6 +60,7 @@ export class ClientPaths {
   readonly #sockets: ClientSockets
   /** Sockets that migration has used and not closed. */
   #migrated: number[]
+  #server: { readonly address: string; readonly remotePort: number }
   readonly #waiting: Map<PathId, Waiter> = new Map()
   /** Told when the connection is confirmed or has ended. */
   readonly #unconfirmed: Set<() => void> = new Set()
@@ -68,12 +69,13 @@ export class ClientPaths {
     this.#connection = connection
     this.#sockets = sockets
     this.#migrated = [sockets.socket]
+    this.#server = { address: sockets.address, remotePort: sockets.remotePort }
   }
 
   /** Moves between sockets: the one before stays for packets under way, older ones are closed. False = not now. */
   migrate({ localAddress, localPort = 0, interfaceName }: MigrateOptions): boolean {
     const { port, driver, local } = this.#sockets
-    const { address, remotePort } = this.server()
+    const { address, remotePort } = this.#server
     const { shownAddress } = local
     const wildcard = address.includes(':') ? '::' : '0.0.0.0'
     const { handle } = port.bind({
@@ -95,12 +97,9 @@ export class ClientPaths {
     return true
   }
 
-  /** The server as it is reached now; with the zone that was given, as long as that address is in use. */
-  server(): { readonly address: string; readonly remotePort: number } {
-    const { address, remotePort } = this.#sockets
-    const { tuple } = this.#connection.path
-    const isFirst = tuple.remoteAddress === address.replace(/%.*$/, '') && tuple.remotePort === remotePort
-    return isFirst ? { address, remotePort } : { address: tuple.remoteAddress, remotePort: tuple.remotePort }
+  /** The server as it was connected to, with the zone that was given; after that, the address it prefers. */
+  get server(): { readonly address: string; readonly remotePort: number } {
+    return this.#server
   }
 
   /** Tuple from the socket in use to the address that the server prefers; undefined = not from here. */
@@ -114,7 +113,7 @@ export class ClientPaths {
   /** Opens a path and waits until it is validated. Rejects with the QuicErrors that `QuicConnection.openPath` names. */
   async open(options: OpenPathOptions): Promise<PathId> {
     const deadlineMs = performance.now() + (options.timeoutMs ?? OPEN_TIMEOUT_MS)
-    const ends = pathEnds(options, this.server(), this.#sockets.local)
+    const ends = pathEnds(options, this.#server, this.#sockets.local)
     await this.#confirmed(deadlineMs)
     this.#checkNegotiated()
     const { port, driver } = this.#sockets
@@ -144,12 +143,22 @@ export class ClientPaths {
       this.#waiting.clear()
     }
     if (event.kind !== 'path') return
+    if (event.change === 'migrated' && event.path === 0) this.#followServer()
     const waiter = this.#waiting.get(event.path)
     if (event.change === 'validated') waiter?.resolve(event.path)
     if (event.change === 'abandoned') {
       waiter?.reject(this.#unreachable(event.path))
       this.#releaseLater(event.path)
     }
+  }
+
+  /** The first path leads to another address of the server now: that is where further paths go, too. */
+  #followServer(): void {
+    const tuple = this.#connection.core.paths.get(0)?.tuple
+    const { address, remotePort } = this.#server
+    if (tuple === undefined) return
+    if (tuple.remoteAddress === address.replace(/%.*$/, '') && tuple.remotePort === remotePort) return
+    this.#server = { address: tuple.remoteAddress, remotePort: tuple.remotePort }
   }
 
   async #confirmed(deadlineMs: number): Promise<void> {

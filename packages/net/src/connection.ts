@@ -183,7 +183,7 @@ export class QuicConnection implements AsyncDisposable {
 
   /** Client: the server as it was connected to, or as it has asked to be reached since. */
   get server(): Required<AddressOption> {
-    const known = this.#paths?.server()
+    const known = this.#paths?.server
     if (known !== undefined) return { address: known.address, port: known.remotePort }
     return { address: this.tuple.localAddress, port: this.tuple.localPort }
   }

@@ -1,0 +1,165 @@
+/** Paths that manage themselves over real loopback sockets: announced addresses, lost ones, and no path at all. */
+import assert from 'node:assert/strict'
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { type TestContext, test } from 'node:test'
+import { connect, type ConnectOptions } from './connect.ts'
+import type { QuicConnection } from './connection.ts'
+import { generateCertificate } from './index.ts'
+import type { LocalAddress } from './interface-watch.ts'
+import { type ListenOptions, listen, type QuicListener } from './listen.ts'
+
+const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
+const certificate = { pem: made.certificatePem, label: 'cert.pem' }
+const identity = { certificate, privateKey: { pem: made.privateKeyPem, label: 'key.pem' } }
+const alpn = ['echo']
+const config = { maxPaths: 4 }
+
+function echo(connection: QuicConnection): void {
+  const { transport } = connection
+  connection.onEvent = (event) => {
+    if (event.kind !== 'readable') return
+    const status = transport.read(event.id, (chunk) => void transport.write(event.id, chunk.slice()))
+    if (status === 'finished') transport.finish(event.id)
+  }
+}
+
+function serve(options: Partial<ListenOptions> = {}): Promise<QuicListener> {
+  return listen({ addresses: ['127.0.0.1'], port: 0, alpn, identities: [identity], config, ...options }, echo)
+}
+
+function dial(port: number, options: Partial<ConnectOptions> = {}): Promise<QuicConnection> {
+  return connect({ host: '127.0.0.1', port, alpn, ca: [certificate], handshakeTimeoutMs: 5000, ...options })
+}
+
+/** Sends `size` bytes and resolves with how many came back. */
+function roundTrip(connection: QuicConnection, size: number): Promise<number> {
+  const { transport } = connection
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  const id = transport.openStream('bidirectional')
+  assert.ok(id !== undefined)
+  let sum = 0
+  connection.onEvent = (event) => {
+    if (event.kind === 'closed') reject(new Error(`closed: ${JSON.stringify(event.reason)}`))
+    if (event.kind !== 'readable' || event.id !== id) return
+    const status = transport.read(id, (chunk) => {
+      sum += chunk.length
+    })
+    if (status === 'finished') resolve(sum)
+  }
+  transport.write(id, new Uint8Array(size))
+  transport.finish(id)
+  return promise
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+const local = (address: string): LocalAddress => ({ interfaceName: `lo:${address}`, address, isInternal: true })
+const openOf = (connection: QuicConnection): string[] =>
+  connection
+    .paths()
+    .filter(({ state, isValidated }) => state === 'active' && isValidated)
+    .map(({ localAddress, remoteAddress }) => `${localAddress}>${remoteAddress}`)
+    .sort()
+
+test('connect({ paths }) uses the addresses that the server announces without being asked twice', async () => {
+  await using server = await serve({ announce: [{ address: '127.0.0.2' }] })
+  await using client = await dial(server.port, { paths: {} })
+  await until(() => openOf(client).length === 2)
+  assert.deepEqual(openOf(client), ['127.0.0.1>127.0.0.1', '127.0.0.1>127.0.0.2'])
+  assert.equal(await roundTrip(client, 100_000), 100_000)
+  server.withdrawAddress('127.0.0.2')
+  await until(() => openOf(client).length === 1)
+  assert.equal(await roundTrip(client, 100_000), 100_000)
+})
+
+test('paths follow the addresses of the machine; the first one may go, and data flows on', async () => {
+  await using server = await serve()
+  await using client = await dial(server.port, { config, localAddress: '127.0.0.1' })
+  let addresses = [local('127.0.0.1')]
+  const options = { stableMs: 50, pollMs: 20, retryMs: 50 }
+  const policy = client.managePaths(options, { list: () => addresses })
+  assert.equal(client.managePaths(), policy)
+  addresses = [local('127.0.0.1'), local('127.0.0.2'), local('127.0.0.3')]
+  await until(() => openOf(client).length === 3)
+  addresses = [local('127.0.0.3')]
+  await until(() => openOf(client).length === 1)
+  assert.deepEqual(openOf(client), ['127.0.0.3>127.0.0.1'])
+  assert.equal(await roundTrip(client, 100_000), 100_000)
+  addresses = [local('127.0.0.1'), local('127.0.0.3')]
+  await until(() => openOf(client).length === 2)
+  assert.equal(await roundTrip(client, 100_000), 100_000)
+  assert.deepEqual(
+    policy.plans().map(({ state, localAddress }) => [localAddress, state]),
+    [
+      ['127.0.0.1', 'open'],
+      ['127.0.0.3', 'open'],
+    ],
+  )
+})
+
+test('managing paths needs a client and sensible settings', async () => {
+  await using server = await serve()
+  await assert.rejects(dial(server.port, { paths: { pathsMax: 99 } }), {
+    code: 'ERR_CONFIG',
+    message: /paths\.pathsMax is 99; allowed: 1 to 32/,
+  })
+  await using client = await dial(server.port)
+  assert.equal(client.pathLimit, 1)
+  assert.equal(client.pathPolicy, undefined)
+  await until(() => [...server.connections].length > 0)
+  const [accepted] = server.connections
+  assert.throws(() => accepted?.managePaths(), { code: 'ERR_NOT_CLIENT' })
+})
+
+/** A relay that can be cut without a trace. */
+class Relay {
+  readonly #front: Socket = createSocket('udp4')
+  readonly #back: Socket = createSocket('udp4')
+  #client: { readonly port: number; readonly address: string } | undefined
+  isCut = false
+
+  constructor(t: TestContext, serverPort: number) {
+    this.#front.on('message', (datagram, from) => {
+      this.#client = from
+      if (!this.isCut) this.#back.send(datagram, serverPort, '127.0.0.1')
+    })
+    this.#back.on('message', (datagram) => {
+      if (!this.isCut && this.#client !== undefined) this.#front.send(datagram, this.#client.port, this.#client.address)
+    })
+    t.after(() => {
+      this.#front.close()
+      this.#back.close()
+    })
+  }
+
+  async start(): Promise<number> {
+    this.#front.bind(0, '127.0.0.1')
+    this.#back.bind(0, '127.0.0.1')
+    await Promise.all([once(this.#front, 'listening'), once(this.#back, 'listening')])
+    return this.#front.address().port
+  }
+}
+
+test('when no path works the connection says so, tells when it tries again, and goes on without a loss', async (t) => {
+  await using server = await serve()
+  const relays = [new Relay(t, server.port), new Relay(t, server.port)] as const
+  await using client = await dial(await relays[0].start(), { config, serverName: 'localhost' })
+  await client.openPath({ localAddress: '127.0.0.1', remotePort: await relays[1].start() })
+  const states: string[] = []
+  client.watchHealth(({ state }) => states.push(state))
+  assert.equal(client.health.state, 'working')
+  for (const relay of relays) relay.isCut = true
+  const size = 200_000
+  const echoed = roundTrip(client, size)
+  await until(() => states.includes('degraded'))
+  assert.equal(client.health.state, 'degraded')
+  assert.equal(typeof client.health.nextAttemptMs, 'number')
+  assert.equal(client.isClosed, false)
+  relays[1].isCut = false
+  assert.equal(await echoed, size)
+  await until(() => states.length === 2)
+  assert.deepEqual(states, ['degraded', 'working'])
+})
