@@ -42,6 +42,7 @@ export const steps: readonly Step[] = [
   tests('tidy', ['tests/tidy/*.test.ts'], { cores: 1 }),
   tool('spec', ['scripts/spec.ts', '--check']),
   { ...tool('sim', ['packages/lab/bin/sim.ts', '--seeds', '500']), limitSeconds: 300 },
+  { ...tool('model', ['packages/lab/bin/sim.ts', '--model', '--seeds', '500']), limitSeconds: 300 },
   tests('unit', unitTests, { cores: 2, limitSeconds: 300 }),
   {
     ...tests('process', ['tests/process/**/*.test.ts'], { cores: 2, limitSeconds: 900, except: captureTests }),

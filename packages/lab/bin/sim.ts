@@ -2,9 +2,12 @@
 import { performance } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { runSeed, type SimOptions, type SimReport } from '../src/sim.ts'
+import { runManyModels, runOneModel } from './model-runs.ts'
 import { nativePartyCrypto } from './native-crypto.ts'
 
-const usage = `usage: npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--verbose] [--keep-going] [--native]
+const usage = `usage: npm run sim -- [--model] [--seed N] [--seeds COUNT] [--from N] [--verbose] [--keep-going] [--native]
+  --model        run the path model: drawn commands on paths, links and NATs, each checked against a simple model;
+                 the seeds that once failed come first; one seed prints its commands, a failing one is cut down
   --seed N       run one seed (decimal or 0x…) and print its digest; the same seed always gives the same digest
   --seeds COUNT  run COUNT seeds, starting at --from (default 1)
   --verbose      print the timeline of the run
@@ -27,6 +30,7 @@ function parse(): {
   verbose?: boolean
   'keep-going'?: boolean
   native?: boolean
+  model?: boolean
 } {
   try {
     return parseArgs({
@@ -37,6 +41,7 @@ function parse(): {
         verbose: { type: 'boolean' },
         'keep-going': { type: 'boolean' },
         native: { type: 'boolean' },
+        model: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     }).values
@@ -103,9 +108,18 @@ const settings: SimOptions = {
 }
 if ('help' in options) {
   console.log(usage)
+} else if (options.model === true && options.native === true) {
+  console.error(
+    '--model --native: the model runs with the toy cryptography, so that a seed gives the same run; leave one out',
+  )
+  process.exitCode = 2
 } else if (options.seed !== undefined) {
-  process.exitCode = runOne(integer('seed', options.seed), settings)
+  const seed = integer('seed', options.seed)
+  process.exitCode = options.model === true ? runOneModel(seed, settings.isVerbose === true) : runOne(seed, settings)
 } else {
   const count = integer('seeds', options.seeds ?? '100')
-  process.exitCode = runMany(integer('from', options.from ?? '1'), count, options['keep-going'] === true, settings)
+  const from = integer('from', options.from ?? '1')
+  const isKeepingGoing = options['keep-going'] === true
+  process.exitCode =
+    options.model === true ? runManyModels(from, count, isKeepingGoing) : runMany(from, count, isKeepingGoing, settings)
 }

@@ -5,6 +5,7 @@ import { AmplificationChecker, InitialSizeChecker } from './checkers.ts'
 import { type ConnectionApp, describeClose } from './connection-app.ts'
 import { FaultSwarm } from './faults.ts'
 import type { Host, NetworkInterface } from './host.ts'
+import { inspectConnection } from './inspection.ts'
 import { packetLog } from './packet-log.ts'
 import { fakePartyCrypto, Party, type PartyCryptoFactory } from './parties.ts'
 import { type ClientPlan, drawPlan, type SimPlan } from './sim-plan.ts'
@@ -472,22 +473,4 @@ function closablePath(connection: Connection): number | undefined {
 function togglePathStatus(connection: Connection): void {
   const path = connection.core.paths.paths.at(-1)
   if (path !== undefined) connection.setPathStatus(path.id, path.status === 'backup' ? 'available' : 'backup')
-}
-
-/** Figures that must never be, whatever happened on the wire. */
-function inspectConnection(connection: Connection): void {
-  const { credit } = connection.core.streams
-  if (credit.available < 0) throw new SafetyError(`${credit.used} bytes of stream data sent, ${credit.limit} allowed`)
-  for (const { id, amplificationCredit } of connection.core.paths.paths) {
-    if (amplificationCredit < 0)
-      throw new SafetyError(`path ${id}: amplification credit of ${amplificationCredit} bytes`)
-  }
-  for (const path of connection.paths()) {
-    if (!(path.inFlightBytes >= 0)) throw new SafetyError(`path ${path.id}: ${path.inFlightBytes} bytes in flight`)
-    if (!(path.windowBytes >= 2_400))
-      throw new SafetyError(`path ${path.id}: congestion window of ${path.windowBytes} bytes`)
-    if (!(path.mtuBytes >= 1_200)) throw new SafetyError(`path ${path.id}: MTU of ${path.mtuBytes} bytes`)
-    if (!(path.smoothedRttUs >= 0 && path.rttMinUs >= 0))
-      throw new SafetyError(`path ${path.id}: smoothed RTT ${path.smoothedRttUs} us`)
-  }
 }
