@@ -1,5 +1,6 @@
 /** What several paths give, measured in virtual time: shares of the links, gaps of outages, returns. */
 import type { EndpointOptions, Micros } from '@quicether/transport'
+import type { LinkOptions } from './link.ts'
 import { type Scenario, type ScenarioLink, type ScenarioTransfer, world } from './scenario.ts'
 
 const WINDOW_BYTES = 64 * 1024 * 1024
@@ -31,6 +32,8 @@ export interface TwoLinksOptions {
   readonly a: ScenarioLink
   readonly b: ScenarioLink
   readonly config?: EndpointOptions['config']
+  /** The server's link, where both paths meet. Default: perfect. */
+  readonly server?: LinkOptions
 }
 
 /** A client with links `a` and `b`, a path over each, nothing sent yet. The connection began over `a`. */
@@ -46,6 +49,7 @@ export function twoLinks(options: TwoLinksOptions): Scenario {
     links: { a: options.a, b: options.b },
     clientConfig: config,
     serverConfig: config,
+    ...(options.server === undefined ? {} : { server: options.server }),
   })
   lab.join('b')
   return lab
