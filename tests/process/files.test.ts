@@ -231,7 +231,7 @@ test('a server that allows fewer paths than planned: told with the limit, and th
   const slow = await link(t, port, 16)
   const result = await runCli(t, directory, ['get', `https://127.0.0.1:${slow.port}/f.bin`, '--paths', '3'])
   assert.equal(result.code, 0, result.stderr)
-  assert.match(result.stderr, /cannot open a path: 2 are open and 2 allowed \(the server's limit\).*without that path/u)
+  assert.match(result.stderr, /cannot open a path: 2 are open and 2 allowed \(the server's limit\).*it is tried again/u)
   assert.ok(readFileSync(join(directory, 'f.bin')).equals(bytes), 'the bytes differ')
 })
 
@@ -268,6 +268,26 @@ test('a server tells of its other addresses, and --paths auto uses them', async 
     2,
     /--announce.*"x" is no address/u,
   )
+})
+
+test('a path that cannot be opened is told of once, and tried again until it can', async (t) => {
+  const directory = scratchDirectory(t)
+  const { port, bytes } = await startServer(t, directory)
+  const [slow, late] = [await link(t, port, 4), await link(t, port, 4)]
+  late.cut()
+  const url = `https://127.0.0.1:${slow.port}/f.bin`
+  const get = new CliProcess(t, directory, [
+    ...['get', url, '-mip', `127.0.0.1:${late.port}`, '--timeout', '400', '--verbose', '--json'],
+  ])
+  await get.output(/no answer comes over it.*The download goes on; it is tried again/u)
+  late.mend()
+  await get.output(/path [1-9]\d* validated/u)
+  const { code, stdout, stderr } = await get.exit()
+  assert.equal(code, 0, stderr)
+  assert.equal(stderr.match(/it is tried again/gu)?.length, 1)
+  const { paths } = JSON.parse(stdout) as GetReport
+  assert.ok((paths.at(-1)?.bytesReceived ?? 0) > 10_000, stdout)
+  assert.ok(readFileSync(join(directory, 'f.bin')).equals(bytes), 'the bytes differ')
 })
 
 test('when all paths are dead the download waits, says so, and goes on when one returns, nothing lost', async (t) => {

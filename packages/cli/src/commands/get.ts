@@ -2,10 +2,9 @@
 import { constants } from 'node:os'
 import { setTimeout as delayed } from 'node:timers/promises'
 import { Http3Client } from '@quicether/http3'
-import type { OpenPathOptions, QuicConnection } from '@quicether/net'
-import { formatMs, messageOf } from '@quicether/router'
+import type { QuicConnection } from '@quicether/net'
+import { formatMs, messageOf, UserError } from '@quicether/router'
 import { type Command, InvalidArgumentError } from 'commander'
-import { followAnnounced } from '../files/announced-paths.ts'
 import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
 import {
   type DownloadResult,
@@ -18,6 +17,7 @@ import {
 import { DownloadProgress } from '../files/download-progress.ts'
 import { type GetFacts, getReport, getSummary } from '../files/get-report.ts'
 import { type ConnectionFlags, furtherPath, openConnection, type PathPlan, planOf } from '../files/open-connection.ts'
+import { PathKeeper } from '../files/path-keeper.ts'
 import { PathMonitor } from '../files/path-monitor.ts'
 import { PATHS_MAX } from '../files/path-plan.ts'
 import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
@@ -59,7 +59,7 @@ export function addGetCommand(program: Command): void {
     .option('--mip <addresses>', 'further addresses of the server, as address or address:port', list)
     .option(
       '--paths <count>',
-      'paths to open in all, taking interfaces in turn; auto = one more to each address that the server announces',
+      'paths to open in all, taking interfaces in turn; auto = all interfaces, or those given, and the addresses that the server announces, as they come and go',
       pathCount,
     )
     .option('--fake-multipath', 'use the one interface twice, to try several paths without having them')
@@ -92,6 +92,13 @@ async function runGet(texts: readonly string[], flags: GetFlags): Promise<void> 
   const urls = parseUrls(texts)
   const targets = downloadTargets(urls, flags.output)
   const plan = await planOf(urls[0], flags)
+  if (flags.paths === 'auto' && flags.localAddresses !== undefined) {
+    throw new UserError('ERR_OPTION', {
+      what: 'local addresses are given, which --paths auto chooses itself',
+      where: '--local-addresses',
+      remedy: 'Name interfaces with --interfaces instead, or give a number of paths.',
+    })
+  }
   const maxPaths = flags.paths === 'auto' ? Math.max(plan.length, pathsAuto) : plan.length
   const config = { ...(await transportConfig(flags)), maxPaths }
   const diagnostics = await diagnosticsOf(flags, 'QuicEther get')
@@ -114,17 +121,18 @@ async function fetchAll(
   const client = new Http3Client(connection)
   const progress = new DownloadProgress()
   const isDrawn = flags.json !== true && process.stderr.isTTY === true
-  const monitor = watchPaths(connection, flags.verbose === true, isDrawn)
+  const keeper = new PathKeeper({ connection, timeoutMs: flags.timeout, onTrouble: warn })
+  const monitor = watchPaths(connection, keeper, flags.verbose === true, isDrawn)
   const bars = isDrawn ? new PathBars(monitor, progress, process.stderr) : undefined
   const server = connection.remote
   let results: readonly DownloadResult[]
   try {
-    const open = (path: OpenPathOptions): Promise<void> => openPath(connection, path, flags.timeout)
-    for (const path of plan.slice(1)) void open(furtherPath(path, plan))
-    if (flags.paths === 'auto') followAnnounced(connection, plan, open)
+    openPaths(connection, keeper, plan, flags)
     results = await downloadAll(client, targets, progress, flags)
   } finally {
     bars?.stop()
+    keeper.stop()
+    connection.pathPolicy?.stop()
     monitor.stop()
   }
   const facts = { server, durationMs: progress.elapsedMs, paths: monitor.sample(), results, progress, monitor }
@@ -132,10 +140,25 @@ async function fetchAll(
   report(facts, flags)
 }
 
+/** The planned paths; with `--paths auto` also all that interfaces and server have to offer, as they come and go. */
+function openPaths(connection: QuicConnection, keeper: PathKeeper, plan: PathPlan, flags: GetFlags): void {
+  for (const path of plan.slice(1)) keeper.keep(furtherPath(path, plan))
+  if (flags.paths !== 'auto') return keeper.keep(furtherPath(plan[0], plan), 0)
+  const { interfaces = 'auto' } = flags
+  const policy = connection.managePaths({ interfaces, announced: true, pathsMax: Math.max(plan.length, pathsAuto) })
+  policy.onProblem = ({ lastError, troubles }) => {
+    if (troubles === 1 || flags.verbose === true)
+      warn(`${messageOf(lastError).replace(/\.$/u, '')}. The download goes on; it is tried again.`)
+  }
+}
+
 /** Off a terminal, a line tells when no path works any more, and one when one does again. */
-function watchPaths(connection: QuicConnection, isVerbose: boolean, isDrawn: boolean): PathMonitor {
+function watchPaths(connection: QuicConnection, keeper: PathKeeper, isVerbose: boolean, isDrawn: boolean): PathMonitor {
   return new PathMonitor(connection, {
-    ...(isVerbose ? { onEvent: ({ path, change }) => process.stderr.write(`path ${path} ${change}\n`) } : {}),
+    onEvent: ({ path, change }) => {
+      if (isVerbose) process.stderr.write(`path ${path} ${change}\n`)
+      if (change === 'abandoned') keeper.onAbandoned(path)
+    },
     ...(isDrawn
       ? {}
       : {
@@ -194,15 +217,6 @@ async function downloadAll(
   } finally {
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
-  }
-}
-
-/** A path that cannot be opened is told of; the download goes on over the others. */
-async function openPath(connection: QuicConnection, path: OpenPathOptions, timeoutMs: number): Promise<void> {
-  try {
-    await connection.openPath({ ...path, timeoutMs })
-  } catch (error) {
-    if (!connection.isClosed) warn(`${messageOf(error)}. The download goes on without that path.`)
   }
 }
 

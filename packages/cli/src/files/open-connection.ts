@@ -12,7 +12,7 @@ export interface ConnectionFlags {
   readonly interfaces?: readonly string[]
   readonly localAddresses?: readonly string[]
   readonly mip?: readonly string[]
-  /** `auto` = besides those planned, one to each address that the server announces. */
+  /** `auto` = besides those planned, all that interfaces and server have to offer. */
   readonly paths?: number | 'auto'
   readonly fakeMultipath?: boolean
   readonly ca?: string

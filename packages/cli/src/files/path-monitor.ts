@@ -40,8 +40,6 @@ export class PathMonitor {
   readonly #timer: NodeJS.Timeout
   readonly #views: Map<PathId, PathView> = new Map()
   readonly #silent: Set<PathId> = new Set()
-  /** When the last path fell silent; undefined while one works. */
-  #silentSinceMs: number | undefined
   #outage: Outage | undefined
 
   constructor(connection: QuicConnection, listener: PathListener = {}) {
@@ -72,15 +70,9 @@ export class PathMonitor {
     return this.outages.reduce((sum, { durationMs }) => sum + durationMs, 0)
   }
 
-  /** When the engine probes next; undefined when nothing is planned. */
+  /** When the engine probes next; undefined while a path works. */
   nextTryMs(): number | undefined {
-    if (this.#connection.isClosed) return undefined
-    // The engine's clock over real sockets is `performance.now`, in microseconds.
-    const { paths } = this.#connection.engine.core
-    let nextUs = paths.nextTimeoutUs()
-    for (const path of paths.paths)
-      if (!path.isAbandoned) nextUs = Math.min(nextUs, path.recovery.deadlineUs(path.isAmplificationBlocked()))
-    return Number.isFinite(nextUs) ? Math.max(0, nextUs / 1000 - performance.now()) : undefined
+    return this.#connection.isClosed ? undefined : this.#connection.health.nextAttemptMs
   }
 
   /** Ends the watch; an outage that lasts is counted up to now. */
@@ -92,33 +84,27 @@ export class PathMonitor {
 
   #watch(): void {
     if (this.#connection.isClosed) return
-    let works = false
     for (const { id, state } of this.sample()) {
-      if (state === 'active') {
-        works = true
-        if (this.#silent.delete(id)) this.#add(id, 'answers')
-      } else if (state === 'silent' && !this.#silent.has(id)) {
-        this.#silent.add(id)
-        this.#add(id, 'silent')
-      }
+      if (state === 'active' && this.#silent.delete(id)) this.#add(id, 'answers')
+      if (state !== 'silent' || this.#silent.has(id)) continue
+      this.#silent.add(id)
+      this.#add(id, 'silent')
     }
-    if (works) this.#restore()
-    else this.#degrade(performance.now())
+    const { state, forMs, nextAttemptMs } = this.#connection.health
+    if (state === 'working') this.#restore()
+    else this.#degrade(forMs, nextAttemptMs)
   }
 
-  #degrade(nowMs: number): void {
-    this.#silentSinceMs ??= nowMs
-    const durationMs = nowMs - this.#silentSinceMs
+  #degrade(durationMs: number, nextTryMs: number | undefined): void {
     if (this.#outage !== undefined) this.#outage.durationMs = durationMs
     else if (durationMs >= OUTAGE_MS_MIN) {
-      this.#outage = { atMs: this.#silentSinceMs - this.#startMs, durationMs }
+      this.#outage = { atMs: performance.now() - durationMs - this.#startMs, durationMs }
       if (this.outages.length < OUTAGES_MAX) this.outages.push(this.#outage)
-      this.#listener.onDegraded?.(this.nextTryMs())
+      this.#listener.onDegraded?.(nextTryMs)
     }
   }
 
   #restore(): void {
-    this.#silentSinceMs = undefined
     const outage = this.#outage
     if (outage === undefined) return
     this.#outage = undefined

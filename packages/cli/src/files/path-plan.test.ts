@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PathView } from '@quicether/transport'
 import { createProgram } from '../program.ts'
-import { pathTable, progressLines } from '../terminal/path-view.ts'
+import { pathTable, progressLines, trouble } from '../terminal/path-view.ts'
 import { translateForkFlags } from './fork-flags.ts'
 import { findInterfaces } from './interfaces.ts'
 import { type PlanOptions, planPaths } from './path-plan.ts'
@@ -199,6 +199,13 @@ test('bars and table show the share, the facts and the state of each path', () =
   )
   assert.match(lines[1] ?? '', /path 1 {2}backup +█{4}░{12} /u)
   assert.match(lines[2] ?? '', /all +█{4}░{12} {2}25 % {2}2 B of 8 B/u)
+  assert.equal(lines[3], undefined)
+  const monitor = { degradedMs: 3_400, nextTryMs: () => 3_100 }
+  assert.match(
+    progressLines(paths, new Map(), { receivedBytes: 2, expectedBytes: 8 }, trouble(monitor))[3] ?? '',
+    /^no path works for 3 s; trying again in 4 s\. The download goes on when one does\.$/u,
+  )
+  assert.equal(trouble({ degradedMs: undefined, nextTryMs: () => 1 }), undefined)
   assert.match(
     pathTable(paths, 1000),
     /0 +127\.0\.0\.1 +127\.0\.0\.9:4433 +3\.00 MB +75 % +24\.0 Mbit\/s +12\.5 ms +5\/7 +2 +active/u,

@@ -90,8 +90,8 @@ export function progressLines(
   ]
 }
 
-/** The line for the time in which no path works. */
-function trouble(monitor: Pick<PathMonitor, 'degradedMs' | 'nextTryMs'>): string | undefined {
+/** The line for the time in which no path works; undefined while one does. */
+export function trouble(monitor: Pick<PathMonitor, 'degradedMs' | 'nextTryMs'>): string | undefined {
   const { degradedMs } = monitor
   if (degradedMs === undefined) return undefined
   const nextMs = monitor.nextTryMs()
