@@ -183,7 +183,7 @@ for (const [what, pick, reason] of [
 }
 
 test('send buffers hold twice what all paths carry while the slowest one takes a round trip', () => {
-  const pair = twoPaths({ sendBufferBytes: 1_024, connectionSendBufferBytes: 1_024 }, unequal)
+  const pair = twoPaths({ packetScheduler: 'rr', sendBufferBytes: 1_024, connectionSendBufferBytes: 1_024 }, unequal)
   const warmUp = transfer(pair, 'server', 3_000_000)
   pair.run(warmUp.isDone)
   pair.advance(1_000_000)

@@ -389,7 +389,7 @@ export class StreamOutbox {
     stream.packetsSent++
     stream.packetBytesSent += length
     send.onFrameSent(fin)
-    if (this.copies.length > 0) this.#oweCopies(stream.id, offset, length, fin)
+    if (this.copies.length > 0 && stream.boundTo === ANY_PATH) this.#oweCopies(stream.id, offset, length, fin)
   }
 
   #oweCopies(streamId: number, offset: number, length: number, fin: boolean): void {

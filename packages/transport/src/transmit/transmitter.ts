@@ -45,7 +45,18 @@ export class Transmitter {
     }
     this.#isProbeFirst = false
     if (this.#pollPaths(out, nowUs)) return true
-    return probe === undefined ? false : this.#pollProbe(out, probe, nowUs)
+    if (probe !== undefined) return this.#pollProbe(out, probe, nowUs)
+    this.#noteLimited()
+    return false
+  }
+
+  /** Nothing leaves any more: paths that could have carried more had nothing to carry. */
+  #noteLimited(): void {
+    const { paths } = this.#core
+    const hasData = this.#hasApplicationData()
+    for (const path of paths.paths) {
+      if (!hasData || path.lane.isHeld || !paths.mayCarryData(path)) path.recovery.onLimited()
+    }
   }
 
   /** One train: application data goes where the packet scheduler wants it, everything else to its own path. */
@@ -75,6 +86,17 @@ export class Transmitter {
     return this.#core.paths.paths.length === 1 || this.#picker.picked === path || path.space.probesPending > 0
   }
 
+  /** Application data that may go on the path waits; the picker has admitted by now what may. */
+  #hasDataFor(path: Path): boolean {
+    const { streams, datagrams } = this.#core
+    return streams.outbox.hasDataFor(path.id) || datagrams.hasFor(path.id)
+  }
+
+  /** Frames of the application data space may go here; a backup path carries what is bound to it besides. */
+  #mayCarryData(path: Path): boolean {
+    return this.#picker.picked === path || this.#core.paths.mayCarryData(path)
+  }
+
   readonly #order: Path[] = []
 
   /** Paths in the order in which they are offered what there is to send: answering ones first, the fastest first. */
@@ -98,6 +120,7 @@ export class Transmitter {
     const train = this.#train
     if (!path.mayTransmit()) return false
     train.beginTrain(out, path.tuple)
+    this.#picker.admit(path)
     this.#maybeUpdateKeys(nowUs)
     train.budget = path.sendBudget(nowUs)
     if (this.#pollMtuProbe(out, path, nowUs)) return true
@@ -222,8 +245,8 @@ export class Transmitter {
   hasData(level: Level, path: Path): boolean {
     const core = this.#core
     if (path.id === 0 && core.handshake.hasCrypto(level)) return true
-    if (level === Level.Initial || level === Level.Handshake || !core.paths.mayCarryData(path)) return false
-    if (this.#carriesApplicationData(path) && this.#hasApplicationData()) return true
+    if (level === Level.Initial || level === Level.Handshake || !this.#mayCarryData(path)) return false
+    if (this.#carriesApplicationData(path) && this.#hasDataFor(path)) return true
     const { outbox } = core.streams
     if (outbox.isBlockedByConnection()) {
       if (!outbox.dataBlockedPending) outbox.stalls++
@@ -251,7 +274,7 @@ export class Transmitter {
       core.handshake.write(packet)
     }
     // RFC 9000 §12.5: all other frames only in the application data packet number space
-    if ((level === Level.OneRtt || level === Level.ZeroRtt) && core.paths.mayCarryData(path)) {
+    if ((level === Level.OneRtt || level === Level.ZeroRtt) && this.#mayCarryData(path)) {
       if (level === Level.OneRtt) {
         writeCidControl(packet, core)
         core.multipath.write(packet)
@@ -259,8 +282,8 @@ export class Transmitter {
       writeConnectionControl(packet, core)
       core.streams.outbox.writeControl(packet)
       if (this.#carriesApplicationData(path)) {
-        core.datagrams.write(packet)
-        core.streams.outbox.writeData(packet)
+        core.datagrams.write(packet, path.id, nowUs)
+        core.streams.outbox.writeData(packet, path.id)
       }
     }
     if (space.probesPending > 0) {
@@ -367,7 +390,11 @@ export class Transmitter {
 
   /** One of several paths that application data waits for. The scheduler's wish to wait for another one ends it. */
   #waitsForRoom(path: Path): boolean {
-    return !path.lane.isHeld && this.#core.paths.mayCarryData(path) && this.#hasApplicationData()
+    if (path.lane.isHeld || !this.#hasApplicationData()) return false
+    this.#picker.admit(path)
+    const { paths, streams, datagrams } = this.#core
+    if (paths.mayCarryData(path)) return this.#hasDataFor(path)
+    return path.isUsable() && !path.isSuspect() && (streams.outbox.hasBoundTo(path.id) || datagrams.hasBoundTo(path.id))
   }
 }
 
