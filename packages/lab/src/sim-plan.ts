@@ -128,7 +128,7 @@ function drawConfig(random: SeededRandom): Partial<TransportConfig> {
     sendBufferBytes: logarithmic(random, 2 * KIB, 1_024 * KIB),
     datagramFrameBytesMax: random.pick([65_535, 65_535, 300, 0]),
     datagramQueueMax: random.pick([1, 16, 256]),
-    congestion: random.pick(['cubic', 'cubic', 'new_reno'] as const),
+    congestion: random.pick(['cubic', 'cubic', 'cubic', 'new_reno', 'bbr', 'bbr', 'lia', 'olia', 'balia'] as const),
     isPaced: random.chance(0.8),
     isEcnEnabled: random.chance(0.8),
     mtuBytesMax: random.pick([1_200, 1_252, 1_452, 1_452, 8_900]),
