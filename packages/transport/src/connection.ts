@@ -269,10 +269,12 @@ export class Connection implements StreamTransport {
     this.#wake()
   }
 
-  /** Uses a fresh connection ID of the peer from now on. False when none is spare. */
-  rotateCid(): boolean {
-    const isRotated = this.path.cids.rotate()
-    if (!isRotated) this.core.multipath.onCidsMissing(this.path.id)
+  /** Uses a fresh connection ID of the peer on a path, the first one unless told, from now on. False when none is spare. */
+  rotateCid(id: PathId = this.path.id): boolean {
+    const path = this.core.paths.get(id)
+    if (path === undefined || path.isAbandoned) return false
+    const isRotated = path.cids.rotate()
+    if (!isRotated) this.core.multipath.onCidsMissing(id)
     this.#wake()
     return isRotated
   }
