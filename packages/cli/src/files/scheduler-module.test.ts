@@ -58,6 +58,11 @@ for (const [what, text, pattern] of [
   })
 }
 
+test('the documented example can be used', async () => {
+  const file = join(import.meta.dirname, '../../../../examples/my-scheduler.ts')
+  assert.equal((await loadScheduler(file))().name, `cheapest-first (${file})`)
+})
+
 test('a file that is not there is told from a name', async () => {
   assert.ok(isModulePath('./x') && isModulePath('x.mjs') && isModulePath('C:\\x') && !isModulePath('minrtt'))
   await assert.rejects(loadScheduler('./none.ts'), /no such scheduler module \(--scheduler \.\/none\.ts\)/u)
