@@ -1,6 +1,4 @@
 /** The sockets of a client and the paths over them: migration (RFC 9000 §9) and further paths (RFC 10069 §3). */
-import { isIP } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import {
   type Connection,
   type ConnectionEvent,
@@ -11,7 +9,8 @@ import {
 } from '@quicether/transport'
 import { describeCloseReason } from './close-reason.ts'
 import { type Driver, nowUs } from './driver.ts'
-import { canonicalIp, formatAddress, isUnspecified, mayFollow } from './ip-address.ts'
+import { canonicalIp, formatAddress, mayFollow } from './ip-address.ts'
+import { pathEnds } from './path-ends.ts'
 import type { BindOptions, UdpPort } from './udp-port.ts'
 
 /** Where a client moves to; what is absent is left to the kernel. */
@@ -265,64 +264,6 @@ export class ClientPaths {
     }
     setTimeout(release, ABANDONED_MS).unref()
   }
-}
-
-/** Both ends of a new path. Throws QuicError for ends that cannot meet. */
-function pathEnds(
-  options: OpenPathOptions,
-  server: { readonly address: string; readonly remotePort: number },
-  first: BindOptions,
-): { readonly local: BindOptions; readonly remoteAddress: string; readonly remotePort: number } {
-  const { localAddress, localPort = 0, interfaceName, remotePort = server.remotePort } = options
-  const remoteAddress = ipAddress(options.remoteAddress ?? server.address, 'remoteAddress')
-  if (!Number.isInteger(remotePort) || remotePort < 1 || remotePort > 65_535) {
-    throw new QuicError('ERR_PORT', `cannot open a path: port ${remotePort} is not a whole number from 1 to 65535`)
-  }
-  const isIpv6 = remoteAddress.includes(':')
-  const local =
-    localAddress === undefined
-      ? interfaceAddress(interfaceName, isIpv6, remoteAddress)
-      : ipAddress(localAddress, 'localAddress')
-  if (local.includes(':') !== isIpv6) {
-    const message = `cannot open a path from ${local} to ${remoteAddress}: one is IPv4 and the other IPv6; give two of a kind`
-    throw new QuicError('ERR_FAMILY', message)
-  }
-  const { shownAddress } = first
-  const isShown = isUnspecified(local) && shownAddress !== undefined && shownAddress.includes(':') === isIpv6
-  return {
-    local: {
-      address: local,
-      port: localPort,
-      ...(interfaceName === undefined ? {} : { interfaceName }),
-      ...(isShown ? { shownAddress } : {}),
-    },
-    remoteAddress,
-    remotePort,
-  }
-}
-
-function ipAddress(text: string, what: string): string {
-  if (isIP(text.replace(/%.*$/, '')) !== 0) return canonicalIp(text)
-  throw new QuicError('ERR_ADDRESS', `cannot open a path: ${what} '${text}' is not an IPv4 or IPv6 address`)
-}
-
-/** The address to bind on an interface: one of the remote end's family and, within IPv6, of its scope. */
-function interfaceAddress(name: string | undefined, isIpv6: boolean, remoteAddress: string): string {
-  if (name === undefined) return isIpv6 ? '::' : '0.0.0.0'
-  const infos = networkInterfaces()[name]
-  if (infos === undefined) {
-    const message = `cannot open a path: no network interface called '${name}' has an address; see \`ip address\``
-    throw new QuicError('ERR_INTERFACE', message)
-  }
-  const family = isIpv6 ? 'IPv6' : 'IPv4'
-  const ofFamily = infos.filter((info) => info.family === family)
-  const isLinkLocal = (address: string): boolean => /^fe[89ab]/i.test(address)
-  const fitting = ofFamily.find((info) => isLinkLocal(info.address) === isLinkLocal(remoteAddress)) ?? ofFamily[0]
-  if (fitting === undefined) {
-    const message = `cannot open a path to ${remoteAddress}: interface '${name}' has no ${family} address; choose another one`
-    throw new QuicError('ERR_INTERFACE', message)
-  }
-  return isLinkLocal(fitting.address) ? `${fitting.address}%${name}` : fitting.address
 }
 
 function unreachableError({ localAddress, remoteAddress, remotePort }: PathTuple): QuicError {

@@ -7,7 +7,9 @@ import { type AttemptOptions, startAttempt } from './attempt.ts'
 import type { DatagramTap } from './capture/tap.ts'
 import { ClientContext } from './client-context.ts'
 import type { QuicConnection } from './connection.ts'
-import { canonicalIp, formatAddress } from './ip-address.ts'
+import { listLocalAddresses } from './interface-watch.ts'
+import { canonicalIp, formatAddress, scopeOf } from './ip-address.ts'
+import { candidatesOf, isChosen } from './path-candidates.ts'
 import { type PathPolicyOptions, resolvePathPolicy } from './path-policy-options.ts'
 
 export interface ConnectOptions {
@@ -58,6 +60,8 @@ export interface ConnectOptions {
 // RFC 8305 §8: Connection Attempt Delay, recommended 250 ms
 const ATTEMPT_DELAY_MS = 250
 const ADDRESSES_MAX = 8
+/** Pairs of an interface and an address that are tried. */
+const WAYS_MAX = 16
 /** `config.maxPaths` of connections whose paths are managed. */
 const MANAGED_PATHS = 8
 
@@ -75,7 +79,7 @@ export async function connect(options: ConnectOptions): Promise<QuicConnection> 
   const context = options.context ?? createContext(options)
   const onEnd = options.context === undefined ? () => context.close() : () => {}
   try {
-    return await race(options, context, addresses, onEnd)
+    return await race(options, context, waysTo(options, addresses), onEnd)
   } catch (error) {
     onEnd()
     throw error
@@ -85,7 +89,7 @@ export async function connect(options: ConnectOptions): Promise<QuicConnection> 
 async function race(
   options: ConnectOptions,
   context: ClientContext,
-  addresses: readonly string[],
+  ways: readonly Way[],
   onEnd: () => void,
 ): Promise<QuicConnection> {
   const abort = new AbortController()
@@ -100,10 +104,10 @@ async function race(
   let winner: QuicConnection | undefined
   const tryNext = () => {
     clearTimeout(timer)
-    const address = addresses[next++]
-    if (address === undefined) return
-    if (next < addresses.length) timer = setTimeout(tryNext, ATTEMPT_DELAY_MS)
-    startAttempt(attemptOptions(options, context, address, signal)).then(
+    const way = ways[next++]
+    if (way === undefined) return
+    if (next < ways.length) timer = setTimeout(tryNext, ATTEMPT_DELAY_MS)
+    startAttempt(attemptOptions(options, context, way, signal)).then(
       (connection) => {
         if (winner !== undefined) return void connection.close()
         winner = connection
@@ -111,7 +115,7 @@ async function race(
       },
       (error: Error) => {
         failures.push(error)
-        if (failures.length === addresses.length) reject(combine(options, addresses, failures))
+        if (failures.length === ways.length) reject(combine(options, ways, failures))
         else if (winner === undefined && !signal.aborted) tryNext()
       },
     )
@@ -132,10 +136,10 @@ async function race(
 function attemptOptions(
   options: ConnectOptions,
   context: ClientContext,
-  address: string,
+  { address, localAddress, interfaceName }: Way,
   signal: AbortSignal,
 ): AttemptOptions {
-  const { host, port, alpn, localPort = 0, interfaceName, earlyData = false, version, keyLog, tap, observe } = options
+  const { host, port, alpn, localPort = 0, earlyData = false, version, keyLog, tap, observe } = options
   const isIpv6 = address.includes(':')
   const { handshakeTimeoutMs, idleTimeoutMs } = options
   return {
@@ -147,10 +151,10 @@ function attemptOptions(
     serverName: options.serverName ?? host.replace(/%.*$/, ''),
     alpn,
     local: {
-      address: options.localAddress ?? (isIpv6 ? '::' : '0.0.0.0'),
+      address: localAddress ?? (isIpv6 ? '::' : '0.0.0.0'),
       port: localPort,
       ...(interfaceName === undefined ? {} : { interfaceName }),
-      ...withShownAddress(options, address, port),
+      ...withShownAddress(localAddress, address, port),
     },
     earlyData,
     followPreferredAddress: options.followPreferredAddress ?? true,
@@ -170,9 +174,47 @@ function attemptOptions(
   }
 }
 
+/** From where to where an attempt goes; what is absent is left to the kernel. */
+interface Way {
+  readonly address: string
+  readonly localAddress?: string | undefined
+  readonly interfaceName?: string | undefined
+  /** One of several interfaces that the caller has named. */
+  readonly isChosen: boolean
+}
+
+/** All interfaces that were named, for each address of the server: the first way that answers wins. */
+function waysTo(
+  { host, port, localAddress, interfaceName, paths }: ConnectOptions,
+  addresses: readonly string[],
+): Way[] {
+  const names = paths?.interfaces ?? 'auto'
+  if (names === 'auto' || localAddress !== undefined || interfaceName !== undefined) {
+    return addresses.map((address) => ({ address, localAddress, interfaceName, isChosen: false }))
+  }
+  const all = listLocalAddresses()
+  const chosen = all.filter((local) => isChosen(local, names))
+  const pairs = addresses.flatMap((address) => candidatesOf(chosen, [{ address, port }], () => false))
+  if (pairs.length === 0) {
+    const known = [...new Set(all.map((local) => local.interfaceName))].join(', ')
+    const message = `cannot connect to ${host} over ${names.join(', ')}: no such interface has an address that reaches ${addresses.join(', ')}; those with an address: ${known}`
+    throw new QuicError('ERR_INTERFACE', message)
+  }
+  return pairs.slice(0, WAYS_MAX).map((pair) => {
+    const isLoopback = scopeOf(pair.localAddress) === 'loopback'
+    const zone = scopeOf(pair.localAddress) === 'link' ? `%${pair.interfaceName}` : ''
+    return {
+      address: pair.remoteAddress,
+      localAddress: `${pair.localAddress}${zone}`,
+      interfaceName: isLoopback ? undefined : pair.interfaceName,
+      isChosen: true,
+    }
+  })
+}
+
 /** The kernel chooses our address; statistics and captures show which one it will be. */
-function withShownAddress(options: ConnectOptions, address: string, port: number): { shownAddress?: string } {
-  if (options.localAddress !== undefined) return {}
+function withShownAddress(own: string | undefined, address: string, port: number): { shownAddress?: string } {
+  if (own !== undefined) return {}
   const shown = localAddressFor(address, port)
   return shown === undefined ? {} : { shownAddress: canonicalIp(shown) }
 }
@@ -231,13 +273,13 @@ async function resolveBySystem(host: string): Promise<readonly string[]> {
   return found.map(({ address }) => address)
 }
 
-function combine(options: ConnectOptions, addresses: readonly string[], failures: readonly Error[]): Error {
+function combine(options: ConnectOptions, ways: readonly Way[], failures: readonly Error[]): Error {
   const [first] = failures
   // Other addresses often only timed out: the most telling failure speaks for all.
   const telling =
     failures.find((error) => !(error instanceof QuicError && error.code === 'ERR_HANDSHAKE_TIMEOUT')) ?? first
   if (telling === undefined) return new QuicError('ERR_RESOLVE', `${options.host} has no address; check the name`)
-  if (addresses.length === 1 || !(telling instanceof QuicError)) return telling
-  const message = `${telling.message} (${addresses.length} addresses tried)`
+  if (ways.length === 1 || !(telling instanceof QuicError)) return telling
+  const message = `${telling.message} (${ways.length} ${ways[0]?.isChosen ? 'ways' : 'addresses'} tried)`
   return new QuicError(telling.code, message, { cause: telling.cause ?? telling })
 }

@@ -24,6 +24,7 @@ import { Endpoint, QuicError } from '@quicether/transport'
 import type { DatagramTap } from './capture/tap.ts'
 import { QuicConnection } from './connection.ts'
 import { Driver } from './driver.ts'
+import { InterfaceAnnouncer } from './interface-announcer.ts'
 import { formatAddress } from './ip-address.ts'
 import { nativeCall } from './native-call.ts'
 import { type AddressOption, type PreferredAddressOption, ServerAddresses } from './server-addresses.ts'
@@ -39,9 +40,10 @@ export interface ListenOptions {
   readonly preferredAddress?: PreferredAddressOption
   /**
    * Further addresses that clients with several paths are told of; received on besides `addresses` where they are ours.
-   * `announceAddress` and `withdrawAddress` change the list later.
+   * `announceAddress` and `withdrawAddress` change the list later. `interfaces` = those of this machine, as they come and
+   * go, where all addresses are listened on.
    */
-  readonly announce?: readonly AddressOption[]
+  readonly announce?: readonly AddressOption[] | 'interfaces'
   /** Certificates by server name; the first one answers to unknown names. */
   readonly identities: readonly Identity[]
   readonly alpn: readonly string[]
@@ -93,6 +95,7 @@ export class QuicListener implements AsyncDisposable {
   readonly #tls: NativeServerContext
   readonly #sockets: BoundSocket[]
   readonly #addresses: ServerAddresses
+  readonly #announcer: InterfaceAnnouncer | undefined
   readonly #onConnection: (connection: QuicConnection) => void
   readonly #onHandshakeFailed: ListenOptions['onHandshakeFailed']
   readonly #onClosed: () => void
@@ -130,7 +133,8 @@ export class QuicListener implements AsyncDisposable {
         (handle) => this.#driver.release(handle),
       )
       const preferredAddress = this.#addresses.prefer(options.preferredAddress ?? {})
-      for (const address of options.announce ?? []) this.#addresses.announce(address)
+      const { announce = [] } = options
+      for (const address of announce === 'interfaces' ? [] : announce) this.#addresses.announce(address)
       this.#endpoint = new Endpoint({
         crypto,
         random: systemRandom(),
@@ -141,6 +145,7 @@ export class QuicListener implements AsyncDisposable {
       })
       this.#driver.start(this.#endpoint, handles)
       this.#isStarted = true
+      if (announce === 'interfaces') this.#announcer = this.#announceInterfaces()
     } catch (error) {
       this.#port.close()
       this.#tls.close()
@@ -222,6 +227,7 @@ export class QuicListener implements AsyncDisposable {
     this.#endpoint.closeAll(code, reason)
     this.#driver.wake()
     if (this.#endpoint.connectionCount > 0) await new Promise((resolve) => setTimeout(resolve, LINGER_MS))
+    this.#announcer?.stop()
     this.#addresses.close()
     this.#driver.close()
     this.#tls.close()
@@ -268,6 +274,11 @@ export class QuicListener implements AsyncDisposable {
       })
     }
     fresh.handleEvent(event.event, nowUs)
+  }
+
+  #announceInterfaces(): InterfaceAnnouncer {
+    const isAll = (wildcard: string): boolean => this.#sockets.some(({ address }) => address === wildcard)
+    return new InterfaceAnnouncer(this, { hasIpv4: isAll('0.0.0.0'), hasIpv6: isAll('::') })
   }
 
   #onIncoming(connection: Connection): void {

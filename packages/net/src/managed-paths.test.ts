@@ -163,3 +163,13 @@ test('when no path works the connection says so, tells when it tries again, and 
   await until(() => states.length === 2)
   assert.deepEqual(states, ['degraded', 'working'])
 })
+
+test('a connection begins on the interfaces that are named, and says which there are when none fits', async () => {
+  await using server = await serve()
+  await using client = await dial(server.port, { paths: { interfaces: ['lo'] } })
+  assert.equal(client.tuple.localAddress, '127.0.0.1')
+  await assert.rejects(dial(server.port, { paths: { interfaces: ['nosuch'] } }), {
+    code: 'ERR_INTERFACE',
+    message: /over nosuch: no such interface has an address that reaches 127\.0\.0\.1; those with an address: .*lo/,
+  })
+})

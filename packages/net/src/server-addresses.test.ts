@@ -4,6 +4,8 @@ import { test } from 'node:test'
 import { connect, type ConnectOptions } from './connect.ts'
 import type { QuicConnection } from './connection.ts'
 import { generateCertificate } from './index.ts'
+import { listLocalAddresses } from './interface-watch.ts'
+import { scopeOf } from './ip-address.ts'
 import { type ListenOptions, listen, type QuicListener } from './listen.ts'
 
 const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
@@ -149,4 +151,17 @@ test('addresses that cannot be announced or preferred are named', async () => {
   await using server = await serve()
   for (let n = 1; n <= 16; n++) assert.equal(server.announceAddress('192.0.2.1', n), true)
   assert.throws(() => server.announceAddress('192.0.2.1', 17), { code: 'ERR_ADDRESS_LIMIT', message: /withdraw one/ })
+})
+
+test('a server on all addresses announces those of its interfaces, never its loopback', async () => {
+  await using server = await serve({ addresses: ['0.0.0.0'], announce: 'interfaces' })
+  const own = listLocalAddresses().filter(
+    ({ address, isInternal }) => !isInternal && !address.includes(':') && scopeOf(address) === 'wide',
+  )
+  assert.deepEqual(
+    server.announced.map(({ address }) => address),
+    own.slice(0, 16).map(({ address }) => address),
+  )
+  await using one = await serve({ announce: 'interfaces' })
+  assert.deepEqual(one.announced, [])
 })
