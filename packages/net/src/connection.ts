@@ -11,6 +11,8 @@ import type {
   PathStatus,
   PathTuple,
   PathView,
+  StreamId,
+  StreamPriority,
   StreamTransport,
 } from '@quicether/transport'
 import { QuicError } from '@quicether/transport'
@@ -266,6 +268,26 @@ export class QuicConnection implements AsyncDisposable {
   setPathStatus(id: PathId, status: PathStatus): void {
     this.#openPaths(id)
     this.#connection.setPathStatus(id, status)
+  }
+
+  /**
+   * Keeps what we send on a stream to one path while that works, also to a backup path; while it is silent, and once it is
+   * over, the others carry it. Undefined = any path again.
+   * @returns false when the stream is not open for sending.
+   * @throws QuicError `ERR_PATH` when there is no such path.
+   */
+  setStreamPath(stream: StreamId, path: PathId | undefined): boolean {
+    if (path !== undefined) this.#openPaths(path)
+    return this.#connection.setStreamPath(stream, path)
+  }
+
+  /**
+   * Order or share of what we send on a stream, for the stream schedulers `prio`, `rfc9218` and `sprio`.
+   * @returns false when the stream is not open for sending.
+   * @throws QuicError `ERR_PRIORITY` for values out of range.
+   */
+  setStreamPriority(stream: StreamId, priority: StreamPriority): boolean {
+    return this.#connection.setStreamPriority(stream, priority)
   }
 
   /** Open paths, `id` among them. */

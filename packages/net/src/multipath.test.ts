@@ -116,7 +116,9 @@ class Relay {
 }
 
 test('a download uses three paths between different addresses, and both ends count data on each', async () => {
-  await using server = await serve({ addresses: ['127.0.0.1', '127.0.0.2'] })
+  // In turn, so that each path is used however fast the others are.
+  const inTurn = { maxPaths: 4, packetScheduler: 'rr' } as const
+  await using server = await serve({ addresses: ['127.0.0.1', '127.0.0.2'], config: inTurn })
   await using client = await dial(server.port)
   const changes: [PathId, PathChange][] = []
   client.onPath = (id, change) => changes.push([id, change])
@@ -138,6 +140,29 @@ test('a download uses three paths between different addresses, and both ends cou
   )
   const [accepted] = server.connections
   for (const path of accepted?.paths() ?? []) assert.ok(path.bytesSent > 100_000, `path ${path.id}: ${path.bytesSent}`)
+})
+
+test('a stream and datagrams bound to a path go over that path', async () => {
+  await using server = await serve()
+  await using client = await dial(server.port)
+  const id = await client.openPath({ localAddress: '127.0.0.2' })
+  const { transport } = client
+  const stream = transport.openStream('unidirectional') ?? -1
+  assert.equal(client.setStreamPath(stream, id), true)
+  assert.equal(client.setStreamPriority(stream, { priority: 1 }), true)
+  assert.throws(() => client.setStreamPath(stream, 9), /there is no open path 9; open ones: 0, 1/)
+  const before = client.paths().map((path) => path.bytesSent)
+  const delivered = new Promise<void>((resolve) => {
+    client.onEvent = (event) => {
+      if (event.kind === 'streamDelivered' && event.id === stream) resolve()
+    }
+  })
+  assert.equal(transport.write(stream, new Uint8Array(500_000)), 500_000)
+  transport.finish(stream)
+  for (let i = 0; i < 10; i++) assert.equal(transport.sendDatagram(new Uint8Array(1_000), { path: id }), true)
+  await delivered
+  const sent = client.paths().map((path, i) => path.bytesSent - (before[i] ?? 0))
+  assert.ok((sent[1] ?? 0) > 510_000 && (sent[0] ?? 0) < 100_000, `${sent}`)
 })
 
 test('one connection spans IPv4 and IPv6', async () => {
