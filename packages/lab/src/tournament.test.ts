@@ -136,3 +136,11 @@ test('a real download over two links is faster than over the better one, and the
   assert.ok(alone > 30e6 && both > alone, `${both} and ${alone} bit/s`)
   assert.equal(run({ kind: 'both', scheduler: 'minrtt', pair: 'bw_4to1', seed: 1 }), both)
 })
+
+test('by default a slow link that returns from an outage soon carries its share again', () => {
+  for (const seed of [1, 2]) {
+    const job = { kind: 'outage', scheduler: 'adaptive', pairing: 2, fails: 'b', seed } as const
+    const { returnShare = 0 } = runJob(job, plan, {})
+    assert.ok(returnShare >= 0.9, `seed ${seed}: ${returnShare} of the rate before`)
+  }
+})

@@ -19,7 +19,7 @@ export interface Lane {
   readonly mtuBytes: number
   /** Share of packets lost lately, 0 to 1. */
   readonly lossRatio: number
-  /** The congestion controller has not met a limit yet: the window says little about the path. */
+  /** In slow start, also after an outage: the window says little about the path yet. */
   readonly isStartingUp: boolean
   /** Free for the scheduler; 0 when the path is new. */
   account: number

@@ -145,6 +145,6 @@ function refresh(path: Path, nowUs: Micros): void {
   lane.windowBytes = recovery.congestion.windowBytes
   lane.inFlightBytes = recovery.inFlightBytes
   lane.mtuBytes = path.mtu.mtuBytes
-  lane.isStartingUp = recovery.congestion.slowStartThresholdBytes === Infinity
+  lane.isStartingUp = recovery.congestion.windowBytes < recovery.congestion.slowStartThresholdBytes
   lane.updateLoss(path.packetsSent, recovery.packetsLost)
 }
