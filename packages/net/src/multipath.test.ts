@@ -143,7 +143,12 @@ test('a download uses three paths between different addresses, and both ends cou
 })
 
 test('a stream and datagrams bound to a path go over that path', async () => {
-  await using server = await serve()
+  const listening = { addresses: ['127.0.0.1'], port: 0, alpn, identities: [identity], config }
+  await using server = await listen(listening, (connection) => {
+    connection.onEvent = (event) => {
+      if (event.kind === 'readable') connection.transport.read(event.id, () => {})
+    }
+  })
   await using client = await dial(server.port)
   const id = await client.openPath({ localAddress: '127.0.0.2' })
   const { transport } = client
