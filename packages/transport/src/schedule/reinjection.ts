@@ -2,6 +2,7 @@
 import type { ConnectionCore } from '../core.ts'
 import { type Micros, NEVER } from '../ports/datagrams.ts'
 import type { Path } from '../path/path.ts'
+import { rankOf } from '../path/path-manager.ts'
 import { GRANULARITY_US } from '../recovery/rtt.ts'
 
 /** Of the bytes sent, the share that may go out twice while paths are merely late; a path that is silent has its own bound. */
@@ -47,7 +48,7 @@ export class Reinjection {
       const oldestUs = path.recovery.oldestInFlightUs(path.space)
       if (oldestUs === NEVER || !paths.hasAlternative(path)) continue
       if (path.isSuspect()) return nowUs
-      if (this.#hasBudget()) next = Math.min(next, oldestUs + lateAfterUs(path))
+      if (this.#isWorthHaste(path) && this.#hasBudget()) next = Math.min(next, oldestUs + lateAfterUs(path))
     }
     return next
   }
@@ -61,6 +62,7 @@ export class Reinjection {
         this.#handBack(path, NEVER, this.#chunkBytes(path))
         continue
       }
+      if (!this.#isWorthHaste(path)) continue
       if (!this.#hasBudget()) return
       // One more microsecond: times have fractions, and rounding must not leave the oldest one out.
       const bytes = this.#handBack(path, nowUs - lateAfterUs(path) + 1, this.#earlyBytes)
@@ -68,6 +70,16 @@ export class Reinjection {
       // What is handed back must not go the same way; nor should anything else, until an acknowledgment comes.
       if (bytes > 0) path.recovery.isLate = true
     }
+  }
+
+  /**
+   * Another path would carry at once what this one hands back. Where only a backup path is left, it would go out here again
+   * and again, each time putting off the probe timeout that turns to the backup path.
+   */
+  #isWorthHaste(path: Path): boolean {
+    for (const other of this.#core.paths.paths)
+      if (other !== path && other.isUsable() && rankOf(other) === 0) return true
+    return false
   }
 
   #hasBudget(): boolean {
