@@ -28,7 +28,7 @@ import { PathBars } from '../terminal/path-view.ts'
 interface GetFlags extends ConnectionFlags, TransportFlags, DiagnosticsFlags {
   readonly output?: string
   readonly range?: string
-  readonly continue: boolean
+  readonly continue?: boolean
   readonly delay: number
   readonly verbose?: boolean
   readonly json?: boolean
@@ -53,6 +53,7 @@ export function addGetCommand(program: Command): void {
       'where to; a directory for several URLs; - = standard output (default: the name in the URL)',
     )
     .option('--range <bytes>', 'only these bytes: first-last, first- or -count', byteRange)
+    .option('--continue', 'go on where an aborted run of the same download ended (default)')
     .option('--no-continue', 'begin at the first byte, whatever an aborted run has left')
     .option('-n, --interfaces <names>', 'network interfaces to use, separated by commas; beginnings of names do', list)
     .option('--local-addresses <addresses>', 'addresses of this machine to use instead, separated by commas', list)
@@ -191,7 +192,7 @@ async function downloadAll(
   client: Http3Client,
   targets: readonly DownloadTarget[],
   progress: DownloadProgress,
-  { range, continue: mayContinue, delay: delayMs }: GetFlags,
+  { range, continue: mayContinue = true, delay: delayMs }: GetFlags,
 ): Promise<readonly DownloadResult[]> {
   const abort = new AbortController()
   const { signal } = abort

@@ -170,7 +170,9 @@ class DownloadRun {
     ]
     const response = await this.#request(headers, [200, 206, 412, 416])
     const range = headerValue(response.headers, 'content-range')
-    if (response.status === 206 && range === `bytes ${offset}-${size - 1}/${size}`) {
+    // Not every server knows If-Range: the tag tells whether it is the same file (RFC 9110 §15.3.7).
+    const isSame = headerValue(response.headers, 'etag') === etag && range === `bytes ${offset}-${size - 1}/${size}`
+    if (response.status === 206 && isSame) {
       this.#options.onNote(`${file} goes on after ${formatBytes(offset)} of ${formatBytes(size)}`)
       return response
     }

@@ -41,6 +41,8 @@ export class PathMonitor {
   readonly #views: Map<PathId, PathView> = new Map()
   readonly #silent: Set<PathId> = new Set()
   #outage: Outage | undefined
+  #receivedBytes = 0
+  #receivedAtMs = 0
 
   constructor(connection: QuicConnection, listener: PathListener = {}) {
     this.#connection = connection
@@ -84,15 +86,22 @@ export class PathMonitor {
 
   #watch(): void {
     if (this.#connection.isClosed) return
-    for (const { id, state } of this.sample()) {
+    let receivedBytes = 0
+    for (const { id, state, bytesReceived } of this.sample()) {
+      receivedBytes += bytesReceived
       if (state === 'active' && this.#silent.delete(id)) this.#add(id, 'answers')
       if (state !== 'silent' || this.#silent.has(id)) continue
       this.#silent.add(id)
       this.#add(id, 'silent')
     }
+    const nowMs = performance.now()
     const { state, forMs, nextAttemptMs } = this.#connection.health
-    if (state === 'working') this.#restore()
-    else this.#degrade(forMs, nextAttemptMs)
+    // Bytes may come before anything of ours is acknowledged.
+    const isReceiving = receivedBytes > this.#receivedBytes
+    if (isReceiving) this.#receivedAtMs = nowMs
+    this.#receivedBytes = receivedBytes
+    if (state === 'working' || isReceiving) this.#restore()
+    else this.#degrade(Math.min(forMs, nowMs - this.#receivedAtMs), nextAttemptMs)
   }
 
   #degrade(durationMs: number, nextTryMs: number | undefined): void {
