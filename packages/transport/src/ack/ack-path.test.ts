@@ -88,6 +88,7 @@ test('fastest: a slow path is acknowledged on the fast one, and its round trip i
   assert.ok(second.smoothedRttUs < SLOW_US + 4 * FAST_US, `${second.smoothedRttUs}`)
 })
 
+// pitfall 15: what is chosen by round-trip time flaps between paths that are about as fast
 test('fastest: a path that is slower only by a flutter does not take acknowledgments over and back', () => {
   const { pair, seen } = joinedPair({ client: { ackPath: 'fastest' } })
   pair.filter = (datagram) => {
