@@ -10,7 +10,7 @@ import { UdpLink } from '../../packages/cli/src/demo/udp-link.ts'
 import type { GetReport } from '../../packages/cli/src/files/get-report.ts'
 import { assertExplained, CliProcess, runCli, scratchDirectory } from './cli-process.ts'
 
-const size = 6_000_000
+const size = 4_000_000
 
 async function startServer(
   t: TestContext,
@@ -59,7 +59,7 @@ for (const signal of ['SIGKILL', 'SIGINT'] as const) {
     assert.ok(there >= 500_000 && there < size, `${there} bytes were there`)
     const second = await runCli(t, directory, [...get, '--json'])
     assert.equal(second.code, 0, second.stderr)
-    assert.match(second.stderr, /f\.bin goes on after \S+ \S+ of 6\.00 MB/u)
+    assert.match(second.stderr, /f\.bin goes on after \S+ \S+ of 4\.00 MB/u)
     const [result] = (JSON.parse(second.stdout) as GetReport).downloads
     assert.deepEqual([result?.status, result?.continuedAt, result?.bytes], [206, there, size - there])
     assert.ok(readFileSync(join(directory, 'f.bin')).equals(bytes), 'the bytes differ')
@@ -273,7 +273,7 @@ test('a server tells of its other addresses, and --paths auto uses them', async 
 test('a path that cannot be opened is told of once, and tried again until it can', async (t) => {
   const directory = scratchDirectory(t)
   const { port, bytes } = await startServer(t, directory)
-  const [slow, late] = [await link(t, port, 4), await link(t, port, 4)]
+  const [slow, late] = [await link(t, port, 3), await link(t, port, 3)]
   late.cut()
   const url = `https://127.0.0.1:${slow.port}/f.bin`
   const get = new CliProcess(t, directory, [

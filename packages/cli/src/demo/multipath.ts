@@ -74,7 +74,7 @@ function openLink(address: string, port: number): Promise<UdpLink> {
 
 function getArguments([first, second]: readonly UdpLink[], file: string): readonly string[] {
   const url = `https://${first?.address}:${first?.port}/film.bin`
-  return ['get', url, '--mip', `${second?.address}:${second?.port}`, '--output', file, '--json']
+  return ['get', url, '--mip', `${second?.address}:${second?.port}`, '--output', file, '--json', '--timeout', '15000']
 }
 
 function hash(bytes: Uint8Array): string {

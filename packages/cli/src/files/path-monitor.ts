@@ -29,8 +29,10 @@ const INTERVAL_MS = 50
 const OUTAGE_MS_MIN = 500
 const EVENTS_MAX = 1_000
 const OUTAGES_MAX = 1_000
+/** Paths remembered; of those that are over the oldest go first. */
+const VIEWS_MAX = 128
 
-/** Remembers every path, those that are over included. Lives until `stop`. */
+/** Remembers paths that are over, too. Lives until `stop`. */
 export class PathMonitor {
   readonly events: PathEvent[] = []
   readonly outages: Outage[] = []
@@ -53,12 +55,16 @@ export class PathMonitor {
     this.#timer.unref()
   }
 
-  /** All paths so far, by ID. */
+  /** All paths so far, by ID; the last 128 when there were more. */
   sample(): readonly PathView[] {
     const now = this.#connection.paths()
     for (const [id, view] of this.#views)
       if (view.state !== 'abandoned') this.#views.set(id, { ...view, state: 'abandoned' })
     for (const view of now) this.#views.set(view.id, view)
+    for (const [id, { state }] of this.#views) {
+      if (this.#views.size <= VIEWS_MAX) break
+      if (state === 'abandoned') this.#views.delete(id)
+    }
     return [...this.#views.values()].sort((a, b) => a.id - b.id)
   }
 

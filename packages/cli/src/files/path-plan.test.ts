@@ -191,7 +191,8 @@ test('bars and table show the share, the facts and the state of each path', () =
     ecn: 'capable',
     congestion: 'cubic',
   }
-  const paths = [view, { ...view, id: 1, bytesReceived: 1_000_000, isBackup: true }]
+  const failed: PathView = { ...view, id: 2, bytesReceived: 0, state: 'abandoned' }
+  const paths = [view, { ...view, id: 1, bytesReceived: 1_000_000, isBackup: true }, failed]
   const lines = progressLines(paths, new Map([[0, 1_000_000]]), { receivedBytes: 2, expectedBytes: 8 })
   assert.match(
     lines[0] ?? '',

@@ -75,7 +75,7 @@ export function progressLines(
   trouble?: string,
 ): readonly string[] {
   const sum = paths.reduce((total, path) => total + path.bytesReceived, 0)
-  const lines = paths.map((path) => {
+  const lines = shown(paths).map((path) => {
     const rate = formatRate(rates.get(path.id) ?? 0)
     const share = sum === 0 ? 0 : path.bytesReceived / sum
     const facts = `${formatBytes(path.bytesReceived)}  ${rate}  RTT ${formatMs(path.smoothedRttUs / 1000)}  lost ${path.packetsLost}`
@@ -99,6 +99,11 @@ export function trouble(monitor: Pick<PathMonitor, 'degradedMs' | 'nextTryMs'>):
   return `no path works for ${Math.floor(degradedMs / 1000)} s${next}. The download goes on when one does.`
 }
 
+/** Attempts that came to nothing are left out. */
+function shown(paths: readonly PathView[]): readonly PathView[] {
+  return paths.filter((path) => path.state !== 'abandoned' || path.bytesReceived > 0)
+}
+
 function bar(share: number): string {
   const full = Math.round(share * barColumns)
   return `${'█'.repeat(full)}${'░'.repeat(barColumns - full)}`
@@ -118,7 +123,7 @@ export function pathTable(paths: readonly PathView[], durationMs: number): strin
   )
   return formatTable(
     titles.map((title) => ({ title, align: right.includes(title) ? 'right' : 'left' })),
-    paths.map((path) => [
+    shown(paths).map((path) => [
       String(path.id),
       path.localAddress,
       formatEnd(path.remoteAddress, path.remotePort),
