@@ -69,6 +69,14 @@ export class AckRouter {
     return due
   }
 
+  /** Whether acknowledgments that leave on `path` are due. Asked for each packet: an answer that is no number costs no memory. */
+  isDue(path: Path, nowUs: Micros): boolean {
+    const { paths } = this.#core.paths
+    if (paths.length === 1) return path.space.ack.dueAtUs <= nowUs
+    for (const about of paths) if (about.space.ack.dueAtUs <= nowUs && this.#carrierOf(about) === path) return true
+    return false
+  }
+
   /** Writes what a 1-RTT packet of `path` should tell. False when nothing was to be told, or there was no room. */
   write(packet: PacketWriter, path: Path, nowUs: Micros): boolean {
     const core = this.#core

@@ -15,6 +15,8 @@ import type { StreamScheduler } from './stream-scheduler.ts'
 /** A STREAM frame is not started in less room than this, unless it ends the stream. */
 const STREAM_ROOM_MIN = 16
 const CONTROL_ROOM_MIN = 32
+/** More streams than there can be; a small integer, since Infinity would be allocated. */
+const STREAMS_ALL = 0x3fff_ffff
 
 /** What the outbox asks of the send policy, and of the streams. */
 export interface StreamPolicy {
@@ -250,7 +252,7 @@ export class StreamOutbox {
     this.#writingFor = pathId
     if (this.copies.length > 0 && !this.#writeCopies(packet, pathId)) return
     for (const each of this.classes) if (each.isAdmitted && !this.#writeUrgent(each, packet)) return
-    if (this.classes.length === 1) return void this.#writeNew(this.classes[0] as StreamClass, packet, Infinity)
+    if (this.classes.length === 1) return void this.#writeNew(this.classes[0] as StreamClass, packet, STREAMS_ALL)
     for (let next = this.#nextClass(); next !== undefined; next = this.#nextClass()) {
       if (!this.#writeNew(next, packet, 1)) return
     }

@@ -5,7 +5,7 @@ import { type ConnectionCore, EMPTY, LifeState } from '../core.ts'
 import type { Path } from '../path/path.ts'
 import type { PathProbe } from '../path/path-probe.ts'
 import { Level, NO_KEY } from '../ports/crypto.ts'
-import { Ecn, type Micros, NEVER, type TransmitBatch } from '../ports/datagrams.ts'
+import { Ecn, type Micros, type TransmitBatch } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { ReceiptKind, SentFlag } from '../recovery/sent-packets.ts'
 import { PathPicker } from '../schedule/path-picker.ts'
@@ -213,7 +213,7 @@ export class Transmitter {
     const core = this.#core
     if (core.keys.tx(level) === NO_KEY || end - at < PACKET_ROOM_MIN) return at
     const space = train.spaceOf(level, path)
-    const isUrgent = space.probesPending > 0 || this.#ackDueAtUs(level, space, path) <= nowUs
+    const isUrgent = space.probesPending > 0 || this.#isAckDue(level, space, path, nowUs)
     if (space.isDiscarded || !(isUrgent ? space.sent.canProbe() : space.sent.canSend())) return at
     if (!this.#hasSomething(level, space, path, nowUs)) return at
     if (!train.begin(level, path, path.cids.active?.cid ?? EMPTY, bytes, at, end)) return at
@@ -228,17 +228,17 @@ export class Transmitter {
 
   #hasSomething(level: Level, space: PacketSpace, path: Path, nowUs: Micros): boolean {
     const train = this.#train
-    if (this.#ackDueAtUs(level, space, path) <= nowUs) return true
+    if (this.#isAckDue(level, space, path, nowUs)) return true
     if (level === Level.Initial && this.#isShort) return false
     // RFC 9002 §7.5: "Probe packets MUST NOT be blocked by the congestion controller." They count as in flight all the same.
     if (train.budget <= 0 && space.probesPending === 0) return false
     return space.probesPending > 0 || this.hasData(level, path)
   }
 
-  /** When an acknowledgment that belongs into packets of `level` on `path` is due. */
-  #ackDueAtUs(level: Level, space: PacketSpace, path: Path): Micros {
-    if (level === Level.OneRtt) return this.acks.dueAtUs(path)
-    return level === Level.ZeroRtt ? NEVER : space.ack.dueAtUs
+  /** Whether an acknowledgment that belongs into packets of `level` on `path` is due. */
+  #isAckDue(level: Level, space: PacketSpace, path: Path, nowUs: Micros): boolean {
+    if (level === Level.OneRtt) return this.acks.isDue(path, nowUs)
+    return level !== Level.ZeroRtt && space.ack.dueAtUs <= nowUs
   }
 
   /** Ack-eliciting content waits for a packet of `level`. */
