@@ -24,6 +24,9 @@ const WINDOW_GAIN_PROBE_RTT = 0.5
 const PACING_MARGIN = 0.99
 /** MinPipeCwnd: enough packets for a peer that acknowledges every other one. */
 const PIPE_PACKETS_MIN = 4
+/** Jitter that the window makes room for: this many deviations, at most another shortest round trip. */
+const JITTER_DEVIATIONS = 4
+const JITTER_RATIO_MAX = 2
 const QUANTUM_US = 1_000
 const QUANTUM_BYTES_MAX = 65_536
 /** The rate assumed before the first round trip is the initial window in one millisecond. */
@@ -57,7 +60,7 @@ export class BbrControls {
   /** After each acknowledgment, when the model and the state are up to date. */
   update(state: BbrState, rtt: RttEstimator): void {
     this.#setPacingRate(state, rtt)
-    this.#setWindow(state)
+    this.#setWindow(state, rtt)
   }
 
   /** Restarting from idle: exactly the rate of the path, no probing into an empty pipe. */
@@ -74,12 +77,13 @@ export class BbrControls {
     if (wanted > 0 && (isFullReached || wanted > this.#pacingRate)) this.#pacingRate = wanted
   }
 
-  #setWindow(state: BbrState): void {
+  #setWindow(state: BbrState, rtt: RttEstimator): void {
     const model = this.#model
     const { deliveredBytes } = model
     const { ackedBytes } = model.delivery
     const gain = state === 'probe_rtt' ? WINDOW_GAIN_PROBE_RTT : state === 'probe_bw_up' ? WINDOW_GAIN_UP : WINDOW_GAIN
-    const wanted = this.#quantised(this.#bdpMultiple(model.rate, gain) + model.extraAckedBytes, state)
+    const pipeBytes = Math.max(this.#bdpMultiple(model.rate, gain), gain * this.#usualPipeBytes(rtt))
+    const wanted = this.#quantised(pipeBytes + model.extraAckedBytes, state)
     if (this.#restoreRound >= 0 && model.roundCount >= this.#restoreRound && !model.isLossInRound) {
       this.#restoreRound = -1
       this.restoreWindow()
@@ -160,6 +164,17 @@ export class BbrControls {
   #bdpMultiple(rate: number, gain: number): number {
     const bdpBytes = this.#model.bdpBytes(rate)
     return bdpBytes === Infinity ? this.#initialBytes() : gain * bdpBytes
+  }
+
+  /**
+   * What is under way where the round trip varies much. The draft counts on the shortest one only; on links with jitter
+   * most packets take longer without any queue of ours, the window then holds the rate down, and with it the estimate.
+   */
+  #usualPipeBytes(rtt: RttEstimator): number {
+    const { rate, minRttUs } = this.#model
+    if (minRttUs === Infinity) return 0
+    const usualUs = Math.min(rtt.smoothedUs, minRttUs + JITTER_DEVIATIONS * rtt.varUs, JITTER_RATIO_MAX * minRttUs)
+    return (rate * usualUs) / 1e6
   }
 
   /** Not less than one train of packets, nor than what keeps acknowledgments coming. */

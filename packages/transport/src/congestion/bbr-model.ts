@@ -16,9 +16,6 @@ const EXTRA_ACKED_HALF_ROUNDS = 5
 /** A plateau: three rounds in which the rate grew by less than a quarter. */
 const FULL_GROWTH = 1.25
 const FULL_ROUNDS = 3
-/** A round none of whose packets took less than this much longer than the shortest one met a queue that stands. */
-const QUEUE_RATIO = 1.125
-const QUEUE_US = 4_000
 
 /** Rates are bytes per second, volumes bytes. Read-only for others but where a method says so. */
 export class BbrModel {
@@ -49,8 +46,6 @@ export class BbrModel {
   isFullReached = false
   #fullRate = 0
   #fullRounds = 0
-  #roundRttMinUs: Micros = Infinity
-  #lastRoundRttMinUs: Micros = Infinity
   #olderRate = 0
   #newerRate = 0
   #latestRate = 0
@@ -116,7 +111,6 @@ export class BbrModel {
     this.isProbeRttDue = nowUs > this.#probeRttMinAtUs + PROBE_RTT_INTERVAL_US
     if (rtt.sampleCount !== this.#rttSamples) {
       this.#rttSamples = rtt.sampleCount
-      if (rtt.latestUs < this.#roundRttMinUs) this.#roundRttMinUs = rtt.latestUs
       if (rtt.latestUs < this.#probeRttMinUs || this.isProbeRttDue) {
         this.#probeRttMinUs = rtt.latestUs
         this.#probeRttMinAtUs = nowUs
@@ -144,8 +138,6 @@ export class BbrModel {
     const { delivery } = this
     this.isRoundStart = delivery.hasSample && delivery.priorDeliveredBytes >= this.#roundEndBytes
     if (!this.isRoundStart) return
-    this.#lastRoundRttMinUs = this.#roundRttMinUs
-    this.#roundRttMinUs = Infinity
     this.startRound()
     this.roundCount++
     this.roundsSinceProbe++
@@ -197,14 +189,8 @@ export class BbrModel {
       return
     }
     this.#fullRounds++
-    // The draft always waits for three rounds, lest noise or a flow control window pass for the end of the path. Neither
-    // makes a queue that stands for a whole round; two rounds more of startup only overflow it.
-    this.isFullNow = this.#fullRounds >= FULL_ROUNDS || (!this.isFullReached && this.#hasStandingQueue())
+    this.isFullNow = this.#fullRounds >= FULL_ROUNDS
     if (this.isFullNow) this.isFullReached = true
-  }
-
-  #hasStandingQueue(): boolean {
-    return this.#lastRoundRttMinUs !== Infinity && this.#lastRoundRttMinUs > this.minRttUs * QUEUE_RATIO + QUEUE_US
   }
 
   // ---- losses

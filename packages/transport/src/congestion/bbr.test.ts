@@ -297,6 +297,13 @@ test('CE marks while cruising lower the rate for a while', () => {
   assert.ok(bbr.windowBytes < window, `${bbr.windowBytes} of ${window}`)
 })
 
+test('on a link whose round trip varies by its own length the rate is found all the same', () => {
+  const { path } = flow({ bytesPerSecond: 50 * MEGABIT, rttUs: 40_000, jitterUs: 60_000 })
+  path.run(4 * SECOND)
+  const rate = path.rateOver(8 * SECOND)
+  assert.ok(rate > 0.6 * path.bytesPerSecond, `${rate} of ${path.bytesPerSecond}`)
+})
+
 test('four packets in flight are the least, however short the path', () => {
   const { path, bbr } = flow({ bytesPerSecond: MEGABIT / 10, rttUs: 5_000 })
   path.run(10 * SECOND)

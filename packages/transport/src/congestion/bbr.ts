@@ -381,6 +381,7 @@ export class Bbr implements ModelController {
     const model = this.#model
     this.#controls.restoreWindow()
     model.isLossInRound = false
+    model.lossRanges = 0
     model.restartFull(0)
     model.shortTermRate = Math.max(model.shortTermRate, this.#undoRate)
     model.shortTermBytes = Math.max(model.shortTermBytes, this.#undoBytes)

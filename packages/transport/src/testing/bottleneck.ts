@@ -7,6 +7,7 @@ import { Pacer } from '../recovery/pacer.ts'
 import { Recovery } from '../recovery/recovery.ts'
 import { RttEstimator } from '../recovery/rtt.ts'
 import { SentFlag } from '../recovery/sent-packets.ts'
+import { createSeededRandom } from './random.ts'
 
 const MTU = 1_200
 const STEP_US = 250
@@ -21,6 +22,8 @@ export interface BottleneckOptions {
   readonly queueBytes?: number
   /** Every n-th packet gets lost; 0 = none. */
   readonly loseEvery?: number
+  /** Further delay per packet, uniform up to this; the order stays. */
+  readonly jitterUs?: number
 }
 
 /** Steps of a quarter of a millisecond; `isGreedy` false = the test says what is to be sent. */
@@ -47,6 +50,9 @@ export class Bottleneck {
   #largest = -1
   #busyUntilUs = 0
   #sent = 0
+  readonly #jitterUs: number
+  readonly #random = createSeededRandom(1)
+  #lastAtUs = 0
 
   constructor(controller: CongestionController, options: BottleneckOptions) {
     const context = {
@@ -64,6 +70,7 @@ export class Bottleneck {
     const product = (options.bytesPerSecond * options.rttUs) / 1e6
     this.queueBytes = options.queueBytes ?? Math.max(product, 20 * MTU)
     this.loseEvery = options.loseEvery ?? 0
+    this.#jitterUs = options.jitterUs ?? 0
   }
 
   run(durationUs: number): void {
@@ -124,7 +131,12 @@ export class Bottleneck {
       return
     }
     this.#busyUntilUs = Math.max(this.#busyUntilUs, nowUs) + (MTU * 1e6) / this.bytesPerSecond
-    const ackAtUs = this.#busyUntilUs + this.rttUs + (this.lateUs.get(pn) ?? 0)
+    const inOrderAtUs = Math.max(
+      this.#lastAtUs,
+      this.#busyUntilUs + this.rttUs + this.#random.fraction() * this.#jitterUs,
+    )
+    this.#lastAtUs = inOrderAtUs
+    const ackAtUs = inOrderAtUs + (this.lateUs.get(pn) ?? 0)
     this.#underWay.push({ pn, ackAtUs })
   }
 
