@@ -46,13 +46,15 @@ export class Bottleneck {
   readonly #pacer: Pacer = new Pacer(MTU)
   /** Packet numbers and when their acknowledgments come. */
   #underWay: { pn: number; ackAtUs: number }[] = []
-  readonly #received: Set<number> = new Set()
+  /** 1 = arrived, by packet number. */
+  #received: Uint8Array = new Uint8Array(1 << 16)
   #largest = -1
   #busyUntilUs = 0
   #sent = 0
   readonly #jitterUs: number
   readonly #random = createSeededRandom(1)
   #lastAtUs = 0
+  #nextAckAtUs = Infinity
 
   constructor(controller: CongestionController, options: BottleneckOptions) {
     const context = {
@@ -138,18 +140,30 @@ export class Bottleneck {
     this.#lastAtUs = inOrderAtUs
     const ackAtUs = inOrderAtUs + (this.lateUs.get(pn) ?? 0)
     this.#underWay.push({ pn, ackAtUs })
+    this.#nextAckAtUs = Math.min(this.#nextAckAtUs, ackAtUs)
   }
 
   #acknowledge(): void {
+    if (this.nowUs < this.#nextAckAtUs) return
     const arrived = this.#underWay.filter(({ ackAtUs }) => ackAtUs <= this.nowUs).map(({ pn }) => pn)
-    if (arrived.length === 0) return
     this.#underWay = this.#underWay.filter(({ ackAtUs }) => ackAtUs > this.nowUs)
+    this.#nextAckAtUs = this.#underWay.reduce((least, { ackAtUs }) => Math.min(least, ackAtUs), Infinity)
+    if (arrived.length === 0) return
     this.deliveredBytes += arrived.length * MTU
     for (const pn of arrived) {
-      this.#received.add(pn)
+      this.#note(pn)
       this.#largest = Math.max(this.#largest, pn)
     }
     this.recovery.onAck(this.space, this.#ranges(), 0, this.nowUs)
+  }
+
+  #note(pn: number): void {
+    if (pn >= this.#received.length) {
+      const larger = new Uint8Array(2 * this.#received.length)
+      larger.set(this.#received)
+      this.#received = larger
+    }
+    this.#received[pn] = 1
   }
 
   /** What has arrived of the last packets, as a receiver repeats it in each ACK frame. */
@@ -158,7 +172,7 @@ export class Bottleneck {
     const received = this.#received
     const largest = this.#largest
     for (let pn = largest; pn >= 0 && pn > largest - ACKED_PACKETS && view.count < ACKED_RANGES; pn -= 1) {
-      if (!received.has(pn)) continue
+      if (received[pn] !== 1) continue
       if (view.count > 0 && view.smallest[view.count - 1] === pn + 1) view.smallest[view.count - 1] = pn
       else {
         view.largest[view.count] = pn
