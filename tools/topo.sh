@@ -17,7 +17,8 @@
 #
 # Link I: client c<I> 10.99.<I>.1 and fd99:<I>::1, server s<I> 10.99.<I>.2 and fd99:<I>::2, in the namespaces
 # <PREFIX>cl and <PREFIX>sv; the emulators live in <PREFIX>em. What is sent from an address leaves over its link, and every
-# address of the other side can be reached over every link. PREFIX=qe<PID>- is removed by sweep when that process is gone.
+# address of the other side can be reached over every link. What has a PREFIX that begins
+# with qe<PID>- is removed by sweep when that process is gone.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PREFIX=${PREFIX:-qe-}
@@ -65,11 +66,13 @@ is_running() { [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/d
 
 sweep() {
   local name pid
-  for name in /run/netns/qe[0-9]*-* "$state_root"/qe[0-9]*-state; do
+  for name in /run/netns/qe[0-9]*-* "$state_root"/qe[0-9]*-*state; do
     [ -e "$name" ] || continue
     name=$(basename "$name")
     pid=${name#qe} pid=${pid%%-*}
-    is_running "$pid" || remove "${name%%-*}-"
+    is_running "$pid" && continue
+    name=${name%state} name=${name%cl} name=${name%sv} name=${name%em}
+    remove "$name"
   done
 }
 

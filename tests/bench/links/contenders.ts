@@ -15,7 +15,12 @@ const TCP_PEER = fileURLToPath(new URL('tcp-peer.ts', import.meta.url))
 /** Something that listens in the server's namespace. */
 export interface Serving extends AsyncDisposable {
   /** Starts a client for the file over all links; its standard output is the file. */
-  download(): Transfer
+  download(options?: DownloadOptions): Transfer
+}
+
+export interface DownloadOptions {
+  /** The client follows its interfaces as they come and go, where it can. */
+  readonly followsInterfaces?: boolean
 }
 
 export interface Contender {
@@ -79,8 +84,8 @@ export function quicether(name: string, flags: readonly string[]): Contender {
     version: () => versionOf('git', '-C', repositoryRoot, 'describe', '--always', '--dirty'),
     async serve(topology, file) {
       const node = [process.execPath, QUICETHER]
-      const [first = '', ...further] = addresses(topology, 2)
-      const hosts = [first, ...further].join(',')
+      const [first = '', ...others] = addresses(topology, 2)
+      const hosts = [first, ...others].join(',')
       const www = dirname(file)
       const server = new Server(topology.serverSpace, [
         ...[...node, 'serve', '--www', www, '--host', hosts, '--port', String(PORT)],
@@ -88,12 +93,15 @@ export function quicether(name: string, flags: readonly string[]): Contender {
       ])
       await server.ready(/certificate /u)
       const interfaces = topology.links.map((_, index) => `c${index + 1}`).join(',')
-      const mip = further.map((address) => `${address}:${PORT}`).join(',')
+      const mip = others.map((address) => `${address}:${PORT}`).join(',')
       const url = `https://${first}:${PORT}/${basename(file)}`
       const get = [...node, 'get', url, '--insecure', '--json', '-o', '-', '--interfaces', interfaces]
-      const command = [...get, ...(mip === '' ? [] : ['--mip', mip]), ...flags]
+      const further = mip === '' ? [] : ['--mip', mip]
       return {
-        download: () => new Transfer(topology.clientSpace, command, www),
+        download: ({ followsInterfaces = false } = {}) => {
+          const paths = followsInterfaces ? ['--paths', 'auto'] : further
+          return new Transfer(topology.clientSpace, [...get, ...paths, ...flags], www)
+        },
         [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
       }
     },
@@ -101,8 +109,8 @@ export function quicether(name: string, flags: readonly string[]): Contender {
 }
 
 /**
- * Endpoints for two subflows, one per link, and buffers that do not limit them. Servers must listen on every address: a subflow to an announced
- * one needs a listener there.
+ * Endpoints for two subflows, one per link, and buffers that do not limit them. Servers must listen on every address: a
+ * subflow to an announced one needs a listener there.
  */
 function configureMptcp(topology: Topology, congestion: string): void {
   const settings = [

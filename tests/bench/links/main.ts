@@ -14,7 +14,7 @@ import { type Cell, describeMachine, type LinksResult, versionOf } from './resul
 const usage = `Usage: npm run bench:links -- [options]        as root, on Linux
 
   --repeats N    how often everything is measured (default 5)
-  --seconds N    length of a transfer at the sum of the link rates (default 8)
+  --seconds N    length of a transfer at the sum of the link rates (default 10)
   --quick        one repeat, 3 s, no page: for a look
   --cases LIST   of shares, outages, rebinds (default: all)
   --match TEXT   only cases whose name contains it
@@ -24,7 +24,8 @@ const usage = `Usage: npm run bench:links -- [options]        as root, on Linux
   --docs FILE    the page (default docs/multipath-results.md, unless --quick, --cases, --match or --only is given)
 
 Builds network namespaces and links by tools/topo.sh and removes them, also when interrupted; installs iproute2, iperf3,
-mptcpize and ethtool by apt-get when they are missing.`
+mptcpize and ethtool by apt-get when they are missing. Wants two idle cores; on a machine that has other things to do, real-time
+priority for everything it starts comes close: chrt -r 1 npm run bench:links`
 
 /** The same on every run, so that repeats differ by the machine and by the losses only. */
 const SEED = 1
@@ -78,14 +79,16 @@ async function main(): Promise<number> {
     console.log(usage)
     return 0
   }
-  await checkMachine()
   const isPartial = values.quick || [values.cases, values.match, values.only].some((value) => value !== undefined)
   const kinds = listOf('--cases', values.cases, ['shares', 'outages', 'rebinds'])
   const only = listOf('--only', values.only, ['quicether', 'mptcp-cubic', 'mptcp-bbr'])
+  const repeats = positive('--repeats', values.repeats ?? (values.quick ? '1' : '5'))
+  const seconds = positive('--seconds', values.seconds ?? (values.quick ? '3' : '10'))
+  await checkMachine()
   const { contenders, leftOut } = await contendersOf(only, values.flags)
   const result = await measureAll({
-    repeats: positive('--repeats', values.repeats ?? (values.quick ? '1' : '5')),
-    seconds: positive('--seconds', values.seconds ?? (values.quick ? '3' : '8')),
+    repeats: Math.ceil(repeats),
+    seconds,
     kinds,
     match: values.match ?? '',
     contenders,

@@ -102,7 +102,7 @@ export async function measureOutage(
   try {
     const file = material.fileOf(endlessBytes(links, durations))
     await using serving = await contender.serve(topology, file)
-    const transfer = serving.download()
+    const transfer = serving.download({ followsInterfaces: true })
     await transfer.begun(BEGIN_MS)
     await sleep(durations.warmUpMs)
     const queues = [await topology.queueMs(1), await topology.queueMs(2)]

@@ -104,7 +104,7 @@ function outageTable({ outages, contenders }: LinksResult): string {
     }),
   )
   const text =
-    '`silent`: the line swallows everything and tells nobody. `told`: the interface of the client goes down, as its kernel\nsees it. Gap: longest time without a byte at the application while the link is down. Goal G4, with the round trips (queue\nincluded) right before: silent max(250 ms, 3 RTT of the survivor + 1 PTO of the dead path), told 1 RTT of the survivor +\n50 ms. `survivor`: rate in the second half of the outage, of that link. `back`: rate in the third second after the return,\nof the rate before; goal G5 is 90 %.'
+    '`silent`: the line swallows everything and tells nobody. `told`: the interface of the client goes down, as its kernel\nsees it. Gap: longest time without a byte at the application while the link is down. Goal G4, with the round trips (queue\nincluded) right before: silent max(250 ms, 3 RTT of the survivor + 1 PTO of the dead path), told 1 RTT of the survivor +\n50 ms. `survivor`: rate in the second half of the outage, of that link. `back`: rate in the third second after the return,\nof the rate before; goal G5 is 90 %. The client runs with `--paths auto`, which follows interfaces and announced addresses.'
   const head = ['links', 'which fails, how', 'contender', 'gap', 'goal', 'reached', 'survivor', 'back', 'reached']
   return table(`## A link fails and comes back (goals G4 and G5)\n\n${text}`, head, rows)
 }

@@ -23,8 +23,10 @@ export class Transfer {
   #cpuSeconds = 0
   #isOver = false
 
-  constructor(space: string, command: readonly string[], directory: string) {
-    this.#child = spawn('ip', ['netns', 'exec', space, ...command], {
+  /** Without a namespace it runs in that of this process. */
+  constructor(space: string | undefined, command: readonly string[], directory: string) {
+    const [program = '', ...args] = space === undefined ? command : ['ip', 'netns', 'exec', space, ...command]
+    this.#child = spawn(program, args, {
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],
     })
