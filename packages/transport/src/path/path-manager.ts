@@ -175,8 +175,10 @@ export class PathManager {
   #addProbe(path: Path, tuple: PathTuple, purpose: PathProbe['purpose']): PathProbe {
     const own = this.probes.filter((probe) => probe.path === path)
     if (own.length >= PROBES_MAX) {
-      const idle = own.find((probe) => !probe.isValidating() || probe.purpose === 'answer')
-      this.#removeProbe(idle ?? (own[0] as PathProbe))
+      // RFC 9000 §9.3.2: without "state about the last validated peer address" the connection would be lost: that one stays.
+      const others = own.filter((probe) => probe.purpose !== 'fallback' || !probe.isValidated)
+      const idle = others.find((probe) => !probe.isValidating() || probe.purpose === 'answer')
+      this.#removeProbe(idle ?? others[0] ?? (own[0] as PathProbe))
     }
     const probe = new PathProbe(path, tuple, purpose)
     this.probes.push(probe)
@@ -508,5 +510,8 @@ function isUnspecified(address: string): boolean {
 
 /** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent; late ones half a rank behind. */
 export function rankOf(path: Path): number {
-  return (path.isSuspect() ? 2 : path.recovery.isLate ? 0.5 : 0) + (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
+  return (
+    (path.isSuspect() ? 2 : path.recovery.isLate ? 0.5 : 0) +
+    (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
+  )
 }
