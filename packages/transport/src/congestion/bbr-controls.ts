@@ -72,9 +72,10 @@ export class BbrControls {
   #setPacingRate(state: BbrState, rtt: RttEstimator): void {
     const { rate, isFullReached } = this.#model
     if (this.#pacingRate === 0 && rtt.hasSample) this.#pacingRate = this.currentPacingRate(rtt)
-    const wanted = pacingGains[state] * rate * PACING_MARGIN
+    // One datagram per round trip at least: a rate measured through an outage must not keep the path from being measured.
+    const wanted = Math.max(pacingGains[state] * rate * PACING_MARGIN, (this.mtuBytes * 1e6) / rtt.smoothedUs)
     // In startup only upwards: samples of a slow application must not slow the search down.
-    if (wanted > 0 && (isFullReached || wanted > this.#pacingRate)) this.#pacingRate = wanted
+    if (isFullReached || wanted > this.#pacingRate) this.#pacingRate = wanted
   }
 
   #setWindow(state: BbrState, rtt: RttEstimator): void {
