@@ -20,6 +20,7 @@ export function matrixPage(outcomes: readonly Outcome[], facts: RunFacts): strin
     '# Interoperability',
     '',
     'Written by a run of the command below; do not edit by hand. How to read and rerun a cell: `tests/interop/README.md`.',
+    'Several paths (RFC 10069) with noq and picoquic: [interop-multipath.md](interop-multipath.md).',
     '',
     `- Command: \`${facts.command}\``,
     `- Date: ${facts.date}, ${(facts.tookMs / 1000).toFixed(0)} s on ${cpus().length} cores, ${platform()} ${release()} ${arch()}`,

@@ -21,9 +21,11 @@ export interface SyntheticExchange {
 export function syntheticExchange(request: {
   readonly path: string
   readonly responseText: string
+  /** Length of the client's connection IDs; 8 when absent. */
+  readonly clientCidBytes?: number
 }): SyntheticExchange {
   const clientRandom = randomBytes(32)
-  const [clientCid, serverCid, originalCid] = [randomBytes(8), randomBytes(8), randomBytes(8)]
+  const [clientCid, serverCid, originalCid] = [randomBytes(request.clientCidBytes ?? 8), randomBytes(8), randomBytes(8)]
   const initial = hmac(INITIAL_SALT, originalCid)
   const secrets = {
     CLIENT_HANDSHAKE_TRAFFIC_SECRET: randomBytes(32),

@@ -1,6 +1,7 @@
 /** The commands, their flags and their help. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { addCaptureCommand } from './commands/capture.ts'
 import { addCertsCommand } from './commands/certs.ts'
 import { addClientCommand } from './commands/client.ts'
 import { addDemoCommand } from './commands/demo.ts'
@@ -39,6 +40,7 @@ export function createProgram(): Command {
   addServeCommand(program)
   addGetCommand(program)
   addSchedulersCommand(program)
+  addCaptureCommand(program)
   addCertsCommand(program)
   for (const command of program.commands) {
     command

@@ -13,6 +13,7 @@ export type UserErrorCode =
   | 'ERR_RESULTS'
   | 'ERR_HISTORY'
   | 'ERR_DEMO'
+  | 'ERR_CAPTURE'
 
 export interface UserErrorParts {
   /** One clause without a full stop, e.g. `port 4433 is already in use`. */

@@ -9,5 +9,6 @@ export const targets: ReadonlyMap<string, () => Promise<FuzzTarget>> = new Map([
   ['qpack-round-trip', async () => (await import('./qpack.ts')).qpackRoundTrip],
   ['connection', async () => (await import('./connection.ts')).connection],
   ['http3-session', async () => (await import('./http3-session.ts')).http3Session],
+  ['capture', async () => (await import('./capture.ts')).capture],
   ['http3-frames', async () => (await import('./http3-frames.ts')).http3Frames],
 ])

@@ -250,6 +250,19 @@ test('Retry, resumption, 0-RTT and a migration are followed', async () => {
   assert.ok(packets.some(({ sender, from }) => sender === 'client' && from.startsWith('127.0.0.2')))
 })
 
+test('the connection ID of a preferred address is known from the handshake', async () => {
+  const variant: Variant = { listen: { preferredAddress: { ipv4: { address: '127.0.0.2' } } } }
+  const { capture, seen } = await record('preferred', variant, async (dial) => {
+    const client = await dial()
+    await until(() => client.paths()[0]?.remoteAddress === '127.0.0.2')
+    await exchange(client, 1)
+    await client.close(0, 'done')
+  })
+  const { packets } = decode(capture)
+  assert.deepEqual(side(packets.map(asSeen), true), side(seen, true))
+  assert.ok(packets.filter(({ to, sender }) => sender === 'client' && to.startsWith('127.0.0.2')).length > 10)
+})
+
 test('a key log beside a capture without secrets opens the same packets, however the file is cut', async () => {
   const { capture, keylog, seen } = await record('separate')
   const bare = withoutSecrets(capture)
