@@ -1,6 +1,7 @@
 /** `serve` and `get` with real network interfaces, in namespaces of their own: the fork's examples and meshes. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -68,10 +69,10 @@ class Namespace {
   }
 }
 
-function directoryToServe(t: TestContext): string {
+function directoryToServe(t: TestContext, bytes = 3_000_000): string {
   const directory = scratchDirectory(t)
   mkdirSync(join(directory, 'www'))
-  writeFileSync(join(directory, 'www/index.html'), `<p>${'x'.repeat(3_000_000)}`)
+  writeFileSync(join(directory, 'www/index.html'), randomBytes(bytes))
   return directory
 }
 
@@ -154,4 +155,26 @@ test('a mesh of two interfaces here and two there: every pair has its path', opt
     '10.1.0.1 10.2.0.2:6121 active',
     '10.2.0.1 10.2.0.2:6121 active',
   ])
+})
+
+test('an interface that goes down during a download: the other one brings the rest', options, async (t) => {
+  const directory = directoryToServe(t, 60_000_000)
+  const [client, server] = [await Namespace.open(t), await Namespace.open(t)]
+  client.join('c1', '10.1.0.1', server, 's1', '10.1.0.2')
+  client.join('c2', '10.2.0.1', server, 's2', '10.2.0.2')
+  const serve = server.start(t, directory, 'serve -n=s1,s2 -port=6121 -www=www')
+  await serve.output(/https:\/\/10\.2\.0\.2:6121 /u)
+  const get = client.start(
+    t,
+    directory,
+    'get -n=c1,c2 -mip=10.2.0.2 https://10.1.0.2:6121/index.html --insecure --json --verbose',
+  )
+  await get.output(/path 1 validated/u)
+  client.ip('link set c1 down')
+  const { code, stdout, stderr } = await get.exit()
+  assert.equal(code, 0, stderr)
+  assertWhole(directory)
+  const { paths } = JSON.parse(stdout) as GetReport
+  const second = paths.find(({ local }) => local.startsWith('10.2.0.1:'))
+  assert.ok((second?.bytesReceived ?? 0) > 1_000_000, stdout)
 })

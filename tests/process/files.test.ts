@@ -122,7 +122,7 @@ test('with -d the second URL is asked for later; with -fmp one interface has two
 
 test('with -tcp the same files come over HTTP/1.1 and TLS, with ranges, and HTTP/3 is made known', async (t) => {
   const directory = scratchDirectory(t)
-  const { port, bytes } = await startServer(t, directory, ['-tcp'])
+  const { server, port, bytes } = await startServer(t, directory, ['-tcp'])
   const get = (path: string, headers = {}, method = 'GET') =>
     new Promise<{ status: number | undefined; headers: Record<string, unknown>; body: Buffer }>((resolve, reject) => {
       const sent = request(
@@ -146,6 +146,9 @@ test('with -tcp the same files come over HTTP/1.1 and TLS, with ranges, and HTTP
   assert.deepEqual([head.status, head.headers['content-length'], head.body.length], [200, '10', 0])
   assert.equal((await get('/../secret')).status, 404)
   assert.equal((await get('/digits.txt', {}, 'POST')).status, 405)
+  await server.output(/request {4}GET "\/f\.bin" 200, \d+ bytes/u)
+  server.signal('SIGTERM')
+  assert.equal((await server.exit()).code, 0)
 })
 
 test('a TCP port that is taken is named', async (t) => {

@@ -150,6 +150,9 @@ test('a server with one path only is told of, and the file comes all the same', 
   const result = await runCli(t, directory, ['get', `https://127.0.0.1:${port}/large.bin`, '--paths', '2'])
   assert.equal(result.code, 0, result.stderr)
   assert.match(result.stderr, /127\.0\.0\.1:\d+ does not offer multipath.*without that path/u)
+  const auto = await runCli(t, directory, ['get', `https://127.0.0.1:${port}/small.txt`, '--paths', 'auto'])
+  assert.equal(auto.code, 0, auto.stderr)
+  assert.doesNotMatch(auto.stderr, /tried again/u)
   assert.equal(hash(join(directory, 'large.bin')), hash(join(directory, 'www/large.bin')))
 })
 

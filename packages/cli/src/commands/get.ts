@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { setTimeout as delayed } from 'node:timers/promises'
 import { Http3Client } from '@quicether/http3'
 import type { QuicConnection } from '@quicether/net'
-import { formatMs, messageOf, UserError } from '@quicether/router'
+import { formatMs, UserError } from '@quicether/router'
 import { type Command, InvalidArgumentError } from 'commander'
 import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
 import {
@@ -17,7 +17,7 @@ import {
 import { DownloadProgress } from '../files/download-progress.ts'
 import { type GetFacts, getReport, getSummary } from '../files/get-report.ts'
 import { type ConnectionFlags, furtherPath, openConnection, type PathPlan, planOf } from '../files/open-connection.ts'
-import { PathKeeper } from '../files/path-keeper.ts'
+import { PathKeeper, pathTrouble } from '../files/path-keeper.ts'
 import { PathMonitor } from '../files/path-monitor.ts'
 import { PATHS_MAX } from '../files/path-plan.ts'
 import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
@@ -148,8 +148,7 @@ function openPaths(connection: QuicConnection, keeper: PathKeeper, plan: PathPla
   const { interfaces = 'auto' } = flags
   const policy = connection.managePaths({ interfaces, announced: true, pathsMax: Math.max(plan.length, pathsAuto) })
   policy.onProblem = ({ lastError, troubles }) => {
-    if (troubles === 1 || flags.verbose === true)
-      warn(`${messageOf(lastError).replace(/\.$/u, '')}. The download goes on; it is tried again.`)
+    if (troubles <= 1 || flags.verbose === true) warn(pathTrouble(lastError))
   }
 }
 

@@ -21,6 +21,13 @@ interface Kept {
   failures: number
 }
 
+/** Why a path cannot be opened, and what follows from it. */
+export function pathTrouble(error: unknown): string {
+  const isHopeless = HOPELESS.has(codeOf(error))
+  const next = isHopeless ? 'The download goes on without that path.' : 'The download goes on; it is tried again.'
+  return `${messageOf(error).replace(/\.$/u, '')}. ${next}`
+}
+
 /** Told of abandoned paths by `onAbandoned`; ends with `stop`. */
 export class PathKeeper {
   readonly #options: PathKeeperOptions
@@ -58,12 +65,8 @@ export class PathKeeper {
       kept.failures = 0
     } catch (error) {
       if (this.#isStopped || connection.isClosed) return
-      const isHopeless = HOPELESS.has(codeOf(error))
-      const meanwhile = isHopeless
-        ? 'The download goes on without that path.'
-        : 'The download goes on; it is tried again.'
-      if (kept.failures === 0) onTrouble(`${messageOf(error).replace(/\.$/u, '')}. ${meanwhile}`)
-      if (!isHopeless) this.#retry(kept)
+      if (kept.failures === 0) onTrouble(pathTrouble(error))
+      if (!HOPELESS.has(codeOf(error))) this.#retry(kept)
     }
   }
 
