@@ -80,6 +80,21 @@ test('a burst is never larger than the window', () => {
   assert.equal(pacer.budgetBytes(1_000_000, MEGABYTE, 4 * MTU), 4 * MTU)
 })
 
+test('after the first ten packets, a small window goes out in parts: a short queue holds no more', () => {
+  const pacer = new Pacer(MTU)
+  const windowBytes = 12 * MTU
+  const rate = MEGABYTE / 8
+  pacer.onSent(pacer.budgetBytes(0, rate, windowBytes), 0)
+  const idleUs = 10_000_000
+  assert.equal(pacer.budgetBytes(idleUs, rate, windowBytes), 3 * MTU)
+  pacer.onSent(3 * MTU, idleUs)
+  assert.equal(
+    pacer.budgetBytes(2 * idleUs, rate, 4 * MTU),
+    2 * MTU,
+    'two packets always: receivers acknowledge every other one',
+  )
+})
+
 test('many probes in a row do not silence the path for long', () => {
   const pacer = new Pacer(MTU)
   for (let i = 0; i < 1_000; i += 1) pacer.onSent(MTU, 0)

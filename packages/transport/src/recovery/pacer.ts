@@ -9,6 +9,8 @@ const BURST_TICKS = 2
 const TRAIN_BYTES_MAX = 65_536
 /** RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window", i.e. ten datagrams. */
 const BURST_PACKETS = 10
+/** Of a small window, so much at once: the queue in front of a thin link holds two or three packets. */
+const BURST_SHARE = 0.25
 
 /**
  * Over any span the bytes released are at most one burst plus rate x span. Packets that must not wait (probes, ACK-only
@@ -48,7 +50,7 @@ export class Pacer {
       if (this.#tokenBytes < this.#trainBytes(rateBytesPerSecond, windowBytes)) return 0
       this.#isReleasing = true
     }
-    return Math.floor(this.#tokenBytes)
+    return Math.floor(Math.min(this.#tokenBytes, windowBytes))
   }
 
   /** When `budgetBytes` will be positive: `nowUs` if it is already. Never infinite for a positive rate. */
@@ -74,11 +76,14 @@ export class Pacer {
     this.#isReleasing = true
   }
 
-  /** What the bucket holds: ten packets or two ticks' worth, but beyond one train only what a single tick needs. */
+  /**
+   * What the bucket holds: ten packets, less while the window is small, or two ticks' worth, but beyond one train only what
+   * a single tick needs.
+   */
   #capacityBytes(rate: number, windowBytes: number): number {
     const tickBytes = (rate * TICK_US) / 1e6
     const burstBytes = Math.max(
-      BURST_PACKETS * this.#mtuBytes,
+      Math.min(BURST_PACKETS * this.#mtuBytes, BURST_SHARE * windowBytes),
       Math.min(BURST_TICKS * tickBytes, TRAIN_BYTES_MAX),
       tickBytes,
     )
@@ -95,7 +100,8 @@ export class Pacer {
     const capacityBytes = this.#capacityBytes(rate, windowBytes)
     const elapsedUs = this.#refilledAtUs < 0 ? 0 : nowUs - this.#refilledAtUs
     this.#refilledAtUs = nowUs
-    if (elapsedUs > 0) this.#tokenBytes += (elapsedUs * rate) / 1e6
-    if (this.#tokenBytes > capacityBytes) this.#tokenBytes = capacityBytes
+    // What is there stays: the first ten packets of a connection need not wait.
+    if (elapsedUs <= 0 || this.#tokenBytes >= capacityBytes) return
+    this.#tokenBytes = Math.min(this.#tokenBytes + (elapsedUs * rate) / 1e6, capacityBytes)
   }
 }
