@@ -216,6 +216,14 @@ export class QuicConnection implements AsyncDisposable {
     this.#health.watch(onChange)
   }
 
+  /**
+   * Probes every path that has fallen silent now, instead of when its back-off ends: something about the network has
+   * changed. The path policy calls it when an address has come.
+   */
+  probeSilentPaths(): void {
+    if (!this.isClosed) this.#connection.probeSilentPaths()
+  }
+
   /** Called by the driver's owner when the kernel refuses datagrams for a tuple. */
   onSendFailed(tuple: PathTuple): void {
     if (this.isClosed) return
@@ -242,7 +250,7 @@ export class QuicConnection implements AsyncDisposable {
   /**
    * Client: opens a further path over a socket of its own (RFC 10069 §3) and resolves with its ID once it is validated;
    * from then on it carries data. Both sides need `config.maxPaths` above 1.
-   * @throws QuicError (by rejecting) `ERR_NO_MULTIPATH`, `ERR_PATH_LIMIT`, `ERR_PATH_UNREACHABLE`, `ERR_PATH_TIMEOUT`,
+   * @throws QuicError (by rejecting) `ERR_NO_MULTIPATH`, `ERR_PATH_LIMIT`, `ERR_PATH_FORBIDDEN`, `ERR_PATH_UNREACHABLE`, `ERR_PATH_TIMEOUT`,
    * `ERR_FAMILY`, `ERR_INTERFACE`, `ERR_ADDRESS`, `ERR_CONNECTION_CLOSED`, `ERR_NOT_CLIENT` on servers.
    */
   async openPath(options: OpenPathOptions = {}): Promise<PathId> {

@@ -48,6 +48,7 @@ class PaperHost implements PathPolicyHost {
   readonly unreachable: Map<string, Error> = new Map()
   readonly #clock: ManualClock
   policy: PathPolicy | undefined
+  probes = 0
   #nextId = 1
 
   constructor(clock: ManualClock) {
@@ -96,6 +97,10 @@ class PaperHost implements PathPolicyHost {
     const found = this.all.find((one) => one.id === id)
     assert.ok(found !== undefined)
     found.isBackup = status === 'backup'
+  }
+
+  probeSilentPaths(): void {
+    this.probes++
   }
 
   set(id: PathId, state: PathView['state']): void {
@@ -185,13 +190,15 @@ test('an address that returns under a dead path gets a new one when the old sock
   assert.equal(host.all[0]?.id, 1)
 })
 
-test('an address that returns under a path which answers again keeps it', async () => {
+test('an address that returns under a path which answers again keeps it, and the path is asked at once', async () => {
   const { clock, host, net } = managed([wifi])
   net.addresses = []
   host.set(0, 'silent')
   await clock.pass(5_000)
+  assert.equal(host.probes, 0)
   net.addresses = [wifi]
   await clock.pass(600)
+  assert.equal(host.probes, 1)
   host.set(0, 'active')
   await clock.pass(10_000)
   assert.equal(host.attempts.length, 0)

@@ -20,6 +20,7 @@ export interface PathPolicyHost {
   openPath(options: OpenPathOptions): Promise<PathId>
   closePath(id: PathId): void
   setPathStatus(id: PathId, status: 'available' | 'backup'): void
+  probeSilentPaths(): void
 }
 
 /** For tests. */
@@ -93,7 +94,10 @@ export class PathPolicy {
     this.#clock = clock
     this.#budget = new ProbeBudget(this.#settings.attemptsPerMinute, clock.nowMs())
     this.#watch = new InterfaceWatch({
-      onChange: () => this.review(),
+      onChange: (changes) => {
+        if (changes.some(({ kind }) => kind !== 'removed')) this.#host.probeSilentPaths()
+        this.review()
+      },
       pollMs: this.#settings.pollMs,
       clock,
       ...(list === undefined ? {} : { list }),

@@ -115,3 +115,16 @@ test('an unknown IPv6 zone is refused by name', () => {
   assert.equal(port.tupleTo(handle, 'fe80::1%lo', 1).interfaceIndex, 1)
   port.close()
 })
+
+test('a destination that the kernel has no way to is told at once, with the tuple it was for', () => {
+  const { from, source, close } = pair()
+  const told: string[] = []
+  from.onSendFailed = ({ remoteAddress }, errno) => told.push(`${remoteAddress} ${errno > 0}`)
+  // TEST-NET-1 (RFC 5737) from a loopback address: no route leads there.
+  from.train.tuple = from.tupleTo(source, '192.0.2.1', 9)
+  fill(from, 1, 1200)
+  assert.equal(from.send(from.train), true)
+  assert.deepEqual(told, ['192.0.2.1 true'])
+  assert.equal(from.stats.trainsDropped, 1)
+  close()
+})

@@ -311,6 +311,12 @@ export class Connection implements StreamTransport {
     this.#wake()
   }
 
+  /** Probes silent paths at once and from the beginning of their back-off: the network has changed. */
+  probeSilentPaths(): void {
+    this.core.paths.probeSilent()
+    this.#wake()
+  }
+
   /** A packet came for a path ID not in use: a server opens the path. The endpoint calls this. */
   acceptPath(id: number, tuple: PathTuple, nowUs: Micros): Path | undefined {
     this.setNow(nowUs)

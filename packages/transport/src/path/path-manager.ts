@@ -88,6 +88,15 @@ export class PathManager {
     }
   }
 
+  /** The network has changed: silent paths are probed now, and their back-off begins anew. */
+  probeSilent(): void {
+    for (const { isAbandoned, recovery, space } of this.paths) {
+      if (isAbandoned || recovery.ptoCount === 0) continue
+      recovery.ptoCount = 1
+      space.probesPending = Math.max(1, space.probesPending)
+    }
+  }
+
   /** Validates the tuple of a path that has just been opened. */
   startValidation(path: Path, nowUs: Micros): void {
     const probe = this.#addProbe(path, path.tuple, 'active')

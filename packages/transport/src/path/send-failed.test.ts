@@ -66,3 +66,26 @@ test('a socket error on the only path, on one that is silent already, or of a st
     ['silent', 'active'],
   )
 })
+
+// pitfall 16: noq #523: after an outage the probe timeout backs off for minutes; a change of the network ends that
+test('silent paths are probed at once when the network has changed, instead of when their back-off ends', () => {
+  const config = { maxPaths: 4, idleTimeoutUs: 3_600_000_000 }
+  const gapUs = (isTold: boolean): number => {
+    const pair = new Pair({ client: config, server: config }).handshake()
+    pair.advance(100_000)
+    const up = transfer(pair, 'client', 500_000)
+    pair.run(() => up.received() > 100_000)
+    pair.filter = () => false
+    // Just after a probe, so that the next one is far away.
+    pair.advance(120_000_000)
+    const probes = pair.sent.length
+    pair.run(() => pair.sent.length > probes)
+    pair.filter = () => true
+    const backUs = pair.nowUs
+    if (isTold) pair.connection.probeSilentPaths()
+    pair.run(up.isDone)
+    return pair.nowUs - backUs
+  }
+  const [told, untold] = [gapUs(true), gapUs(false)]
+  assert.ok(told < untold - 1_000_000, `${told} us, otherwise ${untold} us`)
+})
