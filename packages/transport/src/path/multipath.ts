@@ -314,6 +314,7 @@ export class Multipath {
     // RFC 10069 §4.3: older or equal sequence numbers MUST be ignored
     if (sequence <= path.peerStatusSequence) return
     path.peerStatusSequence = sequence
+    if (path.peerStatus === status) return
     path.peerStatus = status
     this.#host.onPathEvent('status', path)
   }
