@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { createTuple, Level, type PacketInfo, type PathMetrics } from '@quicether/transport'
+import { encodeAdditionalAddresses } from '@quicether/wire'
 import fc from 'fast-check'
 import { FrameJson, QlogDirectory, type QlogDirectoryOptions, type QlogWriter } from './index.ts'
 
@@ -143,6 +144,21 @@ for (const [what, hex, want] of [
   ],
 ] as const)
   test(`frames read as qlog: ${what}`, () => assert.deepEqual(frames(hex), [want]))
+
+test('announced addresses are written out', () => {
+  const addresses = [
+    { address: '192.0.2.7', port: 443 },
+    { address: '2001:db8:0:0:0:0:0:9', port: 4433 },
+  ]
+  const frame = encodeAdditionalAddresses(3, addresses)
+  assert.deepEqual(JSON.parse(new FrameJson().encode(frame, 0, frame.length, Level.OneRtt, 3)), [
+    {
+      frame_type: 'additional_addresses',
+      sequence_number: 3,
+      addresses: addresses.map(({ address, port }) => ({ ip: address, port })),
+    },
+  ])
+})
 
 test('a broken packet still shows the frames before the violation', () => {
   const [first, second] = frames('0108') as Record<string, string>[]
