@@ -13,6 +13,8 @@ export interface TcpOptions {
   readonly certificatePem: string
   readonly privateKeyPem: string
   readonly onServed: (file: ServedFile) => void
+  /** Connections at once on each address; more are closed at once. 256 when absent. */
+  readonly connectionsMax?: number
 }
 
 /** Servers on all addresses. */
@@ -46,7 +48,7 @@ function start(options: TcpOptions, address: string, port: number): Promise<Serv
   const server = createServer({ cert, key, ALPNProtocols: ['http/1.1'] }, (request, response) => {
     void answer(options, request, response, altService)
   })
-  server.maxConnections = CONNECTIONS_MAX
+  server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX
   server.headersTimeout = HEADERS_MS
   server.timeout = IDLE_MS
   const { promise, resolve, reject } = Promise.withResolvers<Server>()
