@@ -7,7 +7,8 @@ import { versionOf } from './result.ts'
 import type { Topology } from './topology.ts'
 import { Transfer } from './transfer.ts'
 
-const PORT = 4433
+/** Of every server. */
+export const PORT = 4433
 const READY_MS = 15_000
 const QUICETHER = join(repositoryRoot, 'packages', 'cli', 'src', 'main.ts')
 const TCP_PEER = fileURLToPath(new URL('tcp-peer.ts', import.meta.url))
@@ -26,6 +27,8 @@ export interface DownloadOptions {
 export interface Contender {
   readonly name: string
   readonly about: string
+  /** Failures of a link that are measured with it. */
+  readonly outages: readonly ('silent' | 'told')[]
   version(): string
   serve(topology: Topology, file: string): Promise<Serving>
   /** Goodput in Mbit/s of one download over all links, measured by a tool of its own; else `serve` is used. */
@@ -33,7 +36,7 @@ export interface Contender {
 }
 
 /** A process in a namespace, ready once it has said so. */
-class Server implements AsyncDisposable {
+export class Server implements AsyncDisposable {
   readonly #child: ChildProcess
   #said = ''
   #isGone = false
@@ -81,6 +84,7 @@ export function quicether(name: string, flags: readonly string[]): Contender {
   return {
     name,
     about: `quicether serve and get${flags.length === 0 ? ', default settings' : ` ${flags.join(' ')}`}`,
+    outages: ['silent', 'told'],
     version: () => versionOf('git', '-C', repositoryRoot, 'describe', '--always', '--dirty'),
     async serve(topology, file) {
       const node = [process.execPath, QUICETHER]
@@ -177,6 +181,8 @@ export function mptcp(congestion: 'cubic' | 'bbr'): Contender {
   return {
     name: `mptcp-${congestion}`,
     about: `Linux MPTCP, ${congestion}, default scheduler, two subflows; iperf3 and node:net under mptcpize`,
+    // What a dead link costs does not depend on it: once is enough.
+    outages: congestion === 'cubic' ? ['silent', 'told'] : [],
     version: () => versionOf('uname', '-r'),
     async measureMbit(topology, seconds) {
       configureMptcp(topology, congestion)

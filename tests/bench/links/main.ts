@@ -8,6 +8,7 @@ import { outageCases, rebindCases, shareCases } from './cases.ts'
 import { type Contender, mptcp, quicether } from './contenders.ts'
 import { Files } from './material.ts'
 import { measureOutage, measureRebind, measureShare } from './measure.ts'
+import { picoquic } from './picoquic.ts'
 import { markdown, outageName, summary } from './report.ts'
 import { type Cell, describeMachine, type LinksResult, versionOf } from './result.ts'
 
@@ -18,7 +19,7 @@ const usage = `Usage: npm run bench:links -- [options]        as root, on Linux
   --quick        one repeat, 3 s, no page: for a look
   --cases LIST   of shares, outages, rebinds (default: all)
   --match TEXT   only cases whose name contains it
-  --only LIST    of quicether, mptcp-cubic, mptcp-bbr (default: all)
+  --only LIST    of quicether, mptcp-cubic, mptcp-bbr, picoquic (default: all)
   --flags FLAGS  a contender more: quicether with these flags of serve and get, e.g. --flags="--scheduler rr"; may repeat
   --out FILE     every measurement as JSON
   --docs FILE    the page (default docs/multipath-results.md, unless --quick, --cases, --match or --only is given)
@@ -53,6 +54,7 @@ interface Plan {
   readonly match: string
   readonly contenders: readonly Contender[]
   readonly leftOut: readonly string[]
+  readonly files: Files
 }
 
 interface Job {
@@ -81,11 +83,12 @@ async function main(): Promise<number> {
   }
   const isPartial = values.quick || [values.cases, values.match, values.only].some((value) => value !== undefined)
   const kinds = listOf('--cases', values.cases, ['shares', 'outages', 'rebinds'])
-  const only = listOf('--only', values.only, ['quicether', 'mptcp-cubic', 'mptcp-bbr'])
+  const only = listOf('--only', values.only, ['quicether', 'mptcp-cubic', 'mptcp-bbr', 'picoquic'])
   const repeats = positive('--repeats', values.repeats ?? (values.quick ? '1' : '5'))
   const seconds = positive('--seconds', values.seconds ?? (values.quick ? '3' : '10'))
   await checkMachine()
-  const { contenders, leftOut } = await contendersOf(only, values.flags)
+  using files = new Files()
+  const { contenders, leftOut } = await contendersOf(only, values.flags, files.directory)
   const result = await measureAll({
     repeats: Math.ceil(repeats),
     seconds,
@@ -93,6 +96,7 @@ async function main(): Promise<number> {
     match: values.match ?? '',
     contenders,
     leftOut,
+    files,
   })
   console.log(`\n${summary(result)}`)
   if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`)
@@ -123,6 +127,7 @@ async function checkMachine(): Promise<void> {
 async function contendersOf(
   only: readonly string[],
   variants: readonly string[],
+  directory: string,
 ): Promise<{ contenders: readonly Contender[]; leftOut: readonly string[] }> {
   const contenders: Contender[] = []
   const leftOut: string[] = []
@@ -134,6 +139,13 @@ async function contendersOf(
     const obstacle = (await mptcpObstacle()) ?? congestionObstacle(available, congestion)
     if (obstacle === undefined) contenders.push(mptcp(congestion))
     else leftOut.push(`mptcp-${congestion}: ${obstacle}`)
+  }
+  if (only.includes('picoquic')) {
+    try {
+      contenders.push(await picoquic('cubic', directory))
+    } catch (error) {
+      leftOut.push(`picoquic: ${error instanceof Error ? error.message.replaceAll('\n', ' ') : String(error)}`)
+    }
   }
   for (const line of leftOut) console.error(`left out: ${line}`)
   return { contenders, leftOut }
@@ -172,8 +184,7 @@ async function measureAll(plan: Plan): Promise<LinksResult> {
   })
   const tables = { shares: [], outages: [], rebinds: [] }
   const failures: string[] = []
-  using files = new Files()
-  const jobs = jobsOf(plan, tables, files)
+  const jobs = jobsOf(plan, tables)
   if (jobs.length === 0) throw new UsageError(`no case is called like --match ${plan.match}`)
   const before = processorTimes()
   for (let repeat = 1; repeat <= plan.repeats; repeat++) {
@@ -208,7 +219,7 @@ interface Tables {
 }
 
 /** Every case with every contender, neighbours in time. */
-function jobsOf({ kinds, match, contenders, seconds }: Plan, tables: Tables, files: Files): Job[] {
+function jobsOf({ kinds, match, contenders, seconds, files }: Plan, tables: Tables): Job[] {
   const durations = { shareSeconds: seconds, warmUpMs: 2_500, outageMs: 3_000 }
   const jobs: Job[] = []
   const add = <Result>(
@@ -242,7 +253,7 @@ function jobsOf({ kinds, match, contenders, seconds }: Plan, tables: Tables, fil
     }
   }
   for (const entry of kinds.includes('outages') ? outageCases : []) {
-    for (const contender of contenders.filter(({ name }) => name !== 'mptcp-bbr')) {
+    for (const contender of contenders.filter(({ outages }) => outages.includes(entry.how))) {
       const measure = (seed: number) => measureOutage(contender, entry, seed, durations, files)
       add(
         tables.outages,
@@ -255,7 +266,7 @@ function jobsOf({ kinds, match, contenders, seconds }: Plan, tables: Tables, fil
     }
   }
   for (const entry of kinds.includes('rebinds') ? rebindCases : []) {
-    for (const contender of contenders.filter(({ name }) => !name.startsWith('mptcp'))) {
+    for (const contender of contenders.filter(({ name }) => name.startsWith('quicether'))) {
       const measure = (seed: number) => measureRebind(contender, entry, seed, durations, files)
       add(
         tables.rebinds,

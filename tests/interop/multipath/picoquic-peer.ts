@@ -12,6 +12,8 @@ const run = promisify(execFile)
 const PACKAGE = 'aiopquic==0.6.1'
 const program = join(interopRoot, 'peers', 'picoquic', 'peer.py')
 const folder = join(repositoryRoot, '.cache', 'peers', 'picoquic')
+/** Where the library is, once it is installed. */
+export const picoquicFolder = folder
 const INSTALL_LIMIT_MS = 300_000
 const STARTUP_MS = 10_000
 const STOP_GRACE_MS = 3_000

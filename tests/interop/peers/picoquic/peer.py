@@ -136,6 +136,8 @@ class Connection:
 class Peer:
     """A picoquic context, its sockets and the loop between them."""
 
+    make_connection = Connection
+
     def __init__(self, c, is_client):
         self.c = c
         self.is_client = is_client
@@ -191,7 +193,7 @@ class Peer:
         try:
             connection = self.connections.get(handle)
             if connection is None:
-                connection = self.connections[handle] = Connection(self, handle)
+                connection = self.connections[handle] = self.make_connection(self, handle)
             if event in (lib.DATA, lib.FIN):
                 connection.on_stream(stream, ctypes.string_at(data, length) if length else b"", event == lib.FIN)
             elif event == lib.READY:
@@ -388,4 +390,5 @@ def main():
     return 2
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
