@@ -13,7 +13,8 @@ const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
 const certificate = { pem: made.certificatePem, label: 'cert.pem' }
 const identity = { certificate, privateKey: { pem: made.privateKeyPem, label: 'key.pem' } }
 const alpn = ['echo']
-const config = { maxPaths: 4 }
+// A busy machine makes probe timeouts of seconds, and two of them are needed before anything is said to be wrong.
+const config = { maxPaths: 4, idleTimeoutUs: 300_000_000 }
 
 function echo(connection: QuicConnection): void {
   const { transport } = connection
