@@ -1,11 +1,12 @@
 /** Cases in which QuicEther is the client and noq the server: we open the paths. */
 import assert from 'node:assert/strict'
 import { nowUs } from '@quicether/net'
+import { LossyProxy } from '../lossy-proxy.ts'
 import type { MultipathCase } from './case.ts'
+import { MIB } from './limits.ts'
 import { type NoqFacts, type NoqServer, noqPath, startNoqServer } from './noq-peer.ts'
 import { OurClient, type OurClientOptions, until } from './ours.ts'
 
-const MIB = 1_048_576
 /**
  * Of the about 1500 STREAM frames of 2 MiB, those that a backup path may carry: a busy machine delays acknowledgments
  * beyond the probe timeout, and then the backup rightly steps in until they come.
@@ -17,6 +18,7 @@ const third = '127.0.0.3'
 
 interface Scene {
   readonly client: OurClient
+  readonly port: number
   /** What noq counts now. */
   readonly facts: () => Promise<NoqFacts>
 }
@@ -27,14 +29,14 @@ function against(
   options: Partial<OurClientOptions> & { readonly bind?: string } = {},
 ): MultipathCase['run'] {
   const { bind = '0.0.0.0:0', ...clientOptions } = options
-  return async ({ files, logFile }) => {
+  return async ({ files, logFile, qlogs }) => {
     const server: NoqServer = await startNoqServer(bind, files, logFile)
     let client: OurClient | undefined
     try {
-      client = await OurClient.connect({ port: server.port, files, ...clientOptions })
+      client = await OurClient.connect({ port: server.port, files, qlog: qlogs.ours, ...clientOptions })
       const { streams } = client
       const facts = async (): Promise<NoqFacts> => JSON.parse(await streams.ask('paths')) as NoqFacts
-      const measured = await play({ client, facts })
+      const measured = await play({ client, port: server.port, facts })
       await client.close()
       return measured
     } finally {
@@ -214,6 +216,42 @@ async function cutAndAbandoned({ client, facts }: Scene): Promise<string> {
   return `${streamFramesSent} STREAM frames of noq on path ${id} after path 0 was cut and abandoned`
 }
 
+/** Path 1 goes through a NAT that forgets its mapping twice in the middle of a transfer; path 0 is direct. */
+async function rebinding({ client, port, facts }: Scene): Promise<string> {
+  const nat = await LossyProxy.open(first, port, {})
+  try {
+    const id = await client.openPath(second, first, nat.port)
+    // noq then sends on path 1, too.
+    await client.streams.ask('status 0 backup')
+    const rebinds = 2
+    for (let done = 0; done <= rebinds; done++) {
+      if (done > 0) nat.rebind()
+      const before = noqPath(await facts(), id)
+      await client.streams.echo(2 * MIB)
+      const after = noqPath(await facts(), id)
+      const frames = [
+        after.streamFramesReceived - before.streamFramesReceived,
+        after.streamFramesSent - before.streamFramesSent,
+      ]
+      assert.ok(Math.min(...frames) > 10, `STREAM frames noq got and sent on path ${id}, rebinding ${done}: ${frames}`)
+    }
+    return `${rebinds} new ports of path ${id}, each followed`
+  } finally {
+    nat.close()
+  }
+}
+
+async function rotatesCids({ client, facts }: Scene): Promise<string> {
+  await client.openPath(second)
+  const rounds = 8
+  for (let round = 1; round <= rounds; round++) {
+    assert.ok(client.connection.engine.rotateCid(), `noq gave a spare connection ID before change ${round}`)
+    await client.streams.echo(MIB / 4)
+  }
+  assert.ok(noqPath(await facts(), 0).isOpen)
+  return `${rounds} connection IDs of noq used up on path 0, beside path 1`
+}
+
 async function twoFamilies({ client, facts }: Scene): Promise<string> {
   const id = await client.openPath('::1', '::1')
   await client.streams.echo(4 * MIB)
@@ -301,6 +339,18 @@ export const clientCases: readonly MultipathCase[] = [
     pair,
     proves: 'a dead path is abandoned over the one that lives, what the server had in flight on it comes again',
     run: against(cutAndAbandoned),
+  },
+  {
+    name: 'rebinding',
+    pair,
+    proves: 'a NAT gives the second path a new port twice',
+    run: against(rebinding),
+  },
+  {
+    name: 'cids',
+    pair,
+    proves: 'the client changes its connection ID on the first path, again and again',
+    run: against(rotatesCids),
   },
   {
     name: 'families',

@@ -43,10 +43,29 @@ export async function page(outcomes: readonly Outcome[], versions: Readonly<Reco
     'noq sends on its first available path as long as that has room and does not move data off a silent path before its idle',
     'timeout; the cases that look at its sending make path 0 its backup first.',
     '',
+    ...deviations,
     ...evidence(outcomes),
   ]
   return `${lines.join('\n').trimEnd()}\n`
 }
+
+const deviations: readonly string[] = [
+  '## Known deviations of peers',
+  '',
+  '- picoquic (seen with 1.1.53.0): RETIRE_CONNECTION_ID means path 0 on whatever path it comes (RFC 10069 §3.2), but picoquic',
+  '  compares its sequence number with that of the connection ID in use on the path it came on, and closes the connection when they',
+  '  are equal. We retired ID 0 of path 0 in packet 8 of path 1, which itself used ID 0 of path 1:',
+  '',
+  '  ```',
+  '      18.4 ms  sent      path 1  packet 8: retire_connection_id (sequence_number 0), stream',
+  '      21.0 ms  received  path 0  packet 8: path_ack, path_ack, connection_close (PROTOCOL_VIOLATION,',
+  '               "Cannot delete path through which packet arrives")',
+  '  ```',
+  '',
+  '  With PATH_RETIRE_CONNECTION_ID for path 0 as well, which the RFC recommends and which we send now, it does not happen.',
+  '- noq keeps to a silent path until its idle timeout, see above.',
+  '',
+]
 
 function row({ test, error, measured }: Outcome): string {
   const result = error === undefined ? 'pass' : '**FAIL**'

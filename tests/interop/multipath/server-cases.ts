@@ -1,12 +1,12 @@
 /** Cases in which noq is the client and QuicEther the server: noq opens the paths. */
 import assert from 'node:assert/strict'
 import type { ConnectionEvent } from '@quicether/transport'
+import { type Impairments, LossyProxy } from '../lossy-proxy.ts'
 import type { MultipathCase } from './case.ts'
 import { STRAY_FRAMES_MAX } from './client-cases.ts'
+import { MIB } from './limits.ts'
 import { type NoqFacts, noqPath, runNoqClient } from './noq-peer.ts'
 import { type OurServer, startOurServer } from './ours.ts'
-
-const MIB = 1_048_576
 
 interface Ending {
   /** noq's facts after a step. */
@@ -16,11 +16,16 @@ interface Ending {
 }
 
 /** Lets a noq client take its steps against a server of ours, then judges. */
-function steps(taken: readonly string[], judge: (ending: Ending) => string): MultipathCase['run'] {
-  return async ({ files, logFile }) => {
-    const server: OurServer = await startOurServer(files)
+function steps(
+  taken: readonly string[],
+  judge: (ending: Ending) => string,
+  impairments?: Impairments,
+): MultipathCase['run'] {
+  return async ({ files, logFile, qlogs }) => {
+    const server: OurServer = await startOurServer(files, qlogs.ours)
+    const proxy = impairments && (await LossyProxy.open('127.0.0.1', server.port, impairments))
     try {
-      const facts = await runNoqClient(`127.0.0.1:${server.port}`, files, taken, logFile)
+      const facts = await runNoqClient(`127.0.0.1:${proxy?.port ?? server.port}`, files, taken, logFile)
       const [only] = server.connections
       assert.ok(only !== undefined && server.connections.length === 1, 'one connection came')
       const reason = await only.connection.closed
@@ -29,6 +34,7 @@ function steps(taken: readonly string[], judge: (ending: Ending) => string): Mul
       const after = (step: string): NoqFacts => facts.get(step) ?? assert.fail(`no step ${step}`)
       return judge({ after, events: only.streams.events, keyUpdates })
     } finally {
+      proxy?.close()
       await server.close()
     }
   }
@@ -124,6 +130,37 @@ export const serverCases: readonly MultipathCase[] = [
       assert.ok(frames < STRAY_FRAMES_MAX, `${frames} STREAM frames came over the backup path`)
       return `${frames} STREAM frames on the backup path beside 2 MiB`
     }),
+  },
+  {
+    name: 'status',
+    pair,
+    proves: 'the client calls a path a backup: we send nothing there',
+    run: steps(
+      ['open:127.0.0.2', `echo:${MIB}`, 'status:1:backup', 'echo:100000', `echo:${2 * MIB}`],
+      ({ after, events }) => {
+        assert.ok(changes(events, 1).includes('status'), `our events of path 1: ${changes(events, 1).join(', ')}`)
+        const [before, end] = ['echo:100000', `echo:${2 * MIB}`].map((step) => noqPath(after(step), 1))
+        const frames = (end?.streamFramesReceived ?? 0) - (before?.streamFramesReceived ?? 0)
+        assert.ok(frames < STRAY_FRAMES_MAX, `${frames} STREAM frames of ours went over the backup path`)
+        return `${frames} STREAM frames of ours on the backup path beside 2 MiB`
+      },
+    ),
+  },
+  {
+    name: 'rebinding',
+    pair,
+    proves: 'a NAT gives both paths new ports, twice in the middle of a transfer',
+    run: steps(
+      ['open:127.0.0.2', `echo:${4 * MIB}`, 'status:0:backup', `echo:${2 * MIB}`],
+      ({ after, events }) => {
+        const end = after(`echo:${2 * MIB}`)
+        assertBothUsed(end, [0, 1], 'streamFramesReceived')
+        assertBothUsed(end, [0, 1], 'streamFramesSent')
+        const seen = [0, 1].map((id) => changes(events, id).filter((change) => change === 'rebound').length)
+        return `${seen.join(' and ')} rebindings seen on paths 0 and 1; noq received ${share(end, 'bytesReceived')}`
+      },
+      { rebindAfterBytes: [2 * MIB, 5 * MIB] },
+    ),
   },
   {
     name: 'first-path',
