@@ -1,5 +1,5 @@
 /** The toy application of one connection: opens planned transfers, accepts the peer's, exchanges datagrams. */
-import type { CloseReason, Connection, ConnectionEvent, Micros, StreamId } from '@quicether/transport'
+import type { CloseReason, Connection, ConnectionEvent, DatagramOptions, Micros, StreamId } from '@quicether/transport'
 import { Pattern } from './pattern.ts'
 import { StreamApp } from './stream-app.ts'
 import { SafetyError, type TransferPlan } from './transfers.ts'
@@ -103,8 +103,8 @@ export class ConnectionApp {
     this.#seen.add(stream.id)
   }
 
-  /** Sends a datagram that the peer can verify; false when the engine did not take it. */
-  sendDatagram(lengthBytes: number): boolean {
+  /** Sends a datagram that the peer can verify, on one path when told so; false when the engine did not take it. */
+  sendDatagram(lengthBytes: number, options?: DatagramOptions): boolean {
     if (!this.isConnected || this.connection.isClosed) return false
     const sequence = this.datagramsSent
     const data = new Uint8Array(DATAGRAM_HEADER_BYTES + lengthBytes)
@@ -112,7 +112,7 @@ export class ConnectionApp {
     view.setUint32(0, sequence)
     view.setUint32(4, lengthBytes)
     data.set(new Pattern(sequence).slice(0, lengthBytes), DATAGRAM_HEADER_BYTES)
-    if (!this.connection.sendDatagram(data)) return false
+    if (!this.connection.sendDatagram(data, options)) return false
     this.datagramsSent++
     return true
   }
