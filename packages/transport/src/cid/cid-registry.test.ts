@@ -76,3 +76,24 @@ test('a lost RETIRE_CONNECTION_ID goes out again until it is acknowledged, not a
   registry.onRetireLost(0)
   assert.deepEqual(registry.retirePending, [])
 })
+
+// spec: RFC 10069 §3.4#2
+test('an abandoned path issues and retires nothing any more, although frames that said so are lost afterwards', () => {
+  const issuing: CidHost = {
+    ...host,
+    issue: (_path, sequence) => ({ sequence, cid: bytesOf(sequence, 8), resetToken: bytesOf(sequence, 16) }),
+  }
+  const registry = new CidRegistry(1, issuing)
+  announce(registry, 0)
+  announce(registry, 1)
+  registry.replenish(2)
+  assert.deepEqual(registry.announcePending.splice(0), [0, 1])
+  assert.ok(registry.rotate())
+  assert.deepEqual(registry.retirePending.splice(0), [0])
+  registry.forgetPeer()
+  registry.onAnnouncementLost(1)
+  registry.onRetireLost(0)
+  registry.replenish(4)
+  assert.deepEqual([registry.announcePending, registry.retirePending], [[], []])
+  assert.equal(registry.local.length, 2, 'ours are known until the path is forgotten')
+})

@@ -102,12 +102,12 @@ test('a path opened while its link is down is given up, and the next try over th
 })
 
 // pitfall 13: a flapping link leaks path slots until "too many paths"
-test('a link that flaps for an hour takes no more than its one slot, tried every ten seconds', () => {
+test('a link that flaps for half an hour takes no more than its one slot, tried every ten seconds', () => {
   const { pair } = joinedPair({ client: { maxPaths: 2 }, server: { maxPaths: 2 } })
   let isDown = false
   pair.filter = (datagram) => !isDown || clientAddressOf(datagram) !== SECOND
   let opened = 0
-  for (let round = 0; round < 360; round++) {
+  for (let round = 0; round < 180; round++) {
     isDown = round % 3 === 0
     const id = pair.connection.openPath(clientTuple(20_000 + round, SECOND), {}, pair.nowUs)
     if (id !== undefined) opened++
@@ -117,7 +117,7 @@ test('a link that flaps for an hour takes no more than its one slot, tried every
     assert.ok(isOpen(pair))
     assert.ok(pair.connection.paths().length <= 2 && (pair.accepted?.paths().length ?? 0) <= 2)
   }
-  assert.ok(opened >= 350, `${opened} of 360 tries had a path ID`)
+  assert.ok(opened >= 175, `${opened} of 180 tries had a path ID`)
   assert.ok(pair.connection.core.multipath.registries.size <= 3)
 })
 
@@ -204,7 +204,7 @@ test('trains that a failing socket swallowed leave no hole, whether the path is 
 
 // pitfall 19: setting up the second path races the first data: half of the runs wedge
 test('a second path may be opened at any moment, in any order with data and connection IDs, and nothing wedges', () => {
-  for (let step = 0; step < 60; step++) {
+  for (let step = 0; step < 30; step++) {
     const { pair } = joinedPair({ seed: step + 1, delayUs: 5_000 })
     pair.filter = (datagram) => {
       // The second path is faster than the first, so that its packets overtake what they depend on.
@@ -214,7 +214,7 @@ test('a second path may be opened at any moment, in any order with data and conn
     const fresh = joinedPair({ seed: step + 100 }).pair
     for (const each of [pair, fresh]) {
       const up = transfer(each, 'client', 60_000)
-      each.advance(step * 700)
+      each.advance(step * 1_400)
       const id = each.connection.openPath(secondTuple, {}, each.nowUs)
       const down = transfer(each, 'server', 60_000)
       each.run(() => up.isDone() && down.isDone(), 10_000_000)
