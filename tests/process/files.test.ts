@@ -1,8 +1,10 @@
 /** `quicether get` and `serve`: downloads that go on, ranges, TCP, schedulers from modules, paths that all die. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delayed } from 'node:timers/promises'
@@ -151,15 +153,15 @@ test('with -tcp the same files come over HTTP/1.1 and TLS, with ranges, and HTTP
   assert.equal((await server.exit()).code, 0)
 })
 
-test('a TCP port that is taken is named', async (t) => {
+test('a TCP port that is taken is named, also where the UDP port of that number is free', async (t) => {
   const directory = scratchDirectory(t)
-  const { port } = await startServer(t, directory, ['-tcp'])
-  mkdirSync(join(directory, 'other'))
-  const other = ['serve', '-www=www', `-port=${port}`, '-tcp', '--host', '127.0.0.2']
-  const second = new CliProcess(t, directory, other)
-  await second.output(/127\.0\.0\.2:\d+ \(HTTP\/3 over QUIC, HTTP\/1\.1 over TCP\)/u)
-  const third = await runCli(t, directory, [...other.slice(0, -1), '127.0.0.3,127.0.0.2'])
-  assertExplained(third, 1, /UDP port \d+ is already in use/u)
+  mkdirSync(join(directory, 'www'))
+  const taken = createServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  t.after(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  const result = await runCli(t, directory, ['serve', '-www=www', `-port=${port}`, '-tcp'])
+  assertExplained(result, 1, /TCP port \d+ is already in use \(127\.0\.0\.1, --tcp\)\. .*leave --tcp out/u)
 })
 
 const twoPaths = ['--local-addresses', '127.0.0.1,127.0.0.2']
