@@ -55,6 +55,8 @@ export class Recovery {
   ptoCount = 0
   /** Other paths work: probes find out whether this one does, they do not hold data up. */
   isSpare = false
+  /** Other paths are open, if silent as well: with all of them dead, the first that returns should be noticed soon. */
+  hasSiblings = false
   /** Something was offered to other paths because no acknowledgment came in time; until one comes, they go first. */
   isLate = false
   packetsLost = 0
@@ -352,7 +354,7 @@ export class Recovery {
 
   // RFC 9002 §6.2.1 doubles without end, so as not to feed congestion: two small packets every few seconds do not
   #ptoMaxUs(): Micros {
-    if (!this.isSpare) return PTO_MAX_US
+    if (!this.isSpare) return this.hasSiblings ? SPARE_PTO_LATE_MAX_US : PTO_MAX_US
     return this.ptoCount <= SPARE_PTO_EARLY ? SPARE_PTO_MAX_US : SPARE_PTO_LATE_MAX_US
   }
 

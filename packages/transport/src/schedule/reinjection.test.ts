@@ -86,3 +86,21 @@ test('without another path nothing goes out twice', () => {
   pair.run(up.isDone)
   assert.equal(pair.connection.core.reinjection.bytes, 0)
 })
+
+test('with all paths silent each is probed every five seconds, so that the first that returns is noticed', () => {
+  const both = { maxPaths: 4, idleTimeoutUs: 600_000_000 }
+  const pair = new Pair({ client: both, server: both, delayUs: DELAY_US })
+  pair.handshake()
+  pair.advance(200_000)
+  pair.connection.openPath(clientTuple(41_000, SECOND), {}, pair.nowUs)
+  pair.run(() => [pair.connection, pair.accepted].every((each) => each?.paths()[1]?.isValidated === true))
+  const up = transfer(pair, 'client', 2_000_000)
+  pair.run(() => up.received() > 100_000)
+  pair.filter = () => false
+  pair.advance(240_000_000)
+  const backUs = pair.nowUs
+  pair.filter = isOnSecond
+  pair.run(() => up.received() > 1_000_000)
+  assert.ok(pair.nowUs - backUs < 6_000_000, `${pair.nowUs - backUs} us after its return`)
+  pair.run(up.isDone)
+})

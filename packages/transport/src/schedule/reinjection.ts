@@ -35,6 +35,7 @@ export class Reinjection {
   /** A probe timeout expired on the path. */
   onProbeTimeout(path: Path): void {
     path.recovery.isSpare = this.#core.paths.hasAlternative(path)
+    path.recovery.hasSiblings = this.#core.paths.paths.some((other) => other !== path && !other.isAbandoned)
     if (path.recovery.isSpare) this.#handBack(path, NEVER, this.#chunkBytes(path))
   }
 
