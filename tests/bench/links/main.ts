@@ -178,9 +178,9 @@ function readOr(file: string, otherwise: string): string {
 
 async function measureAll(plan: Plan): Promise<LinksResult> {
   const machine = describeMachine({
-    ...Object.fromEntries(plan.contenders.map((contender) => [contender.name, contender.version()])),
-    iproute2: versionOf('ip', '-V').replace(/^.*?, /u, ''),
-    iperf3: versionOf('iperf3', '--version').replace(/^iperf /u, ''),
+    ...Object.fromEntries(plan.contenders.map((contender) => [contender.name.split(' ')[0], contender.version()])),
+    iproute2: versionOf('ip', '-V').replace(/^.*iproute2-|,.*$/gu, ''),
+    iperf3: versionOf('iperf3', '--version').replace(/^iperf | \(.*$/gu, ''),
   })
   const tables = { shares: [], outages: [], rebinds: [] }
   const failures: string[] = []
@@ -201,7 +201,7 @@ async function measureAll(plan: Plan): Promise<LinksResult> {
   }
   machine.stealShare = stealShare(before, processorTimes())
   return {
-    command: `npm run bench:links${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}`,
+    command: commandLine(process.argv.slice(2)),
     repeats: plan.repeats,
     seconds: plan.seconds,
     machine,
@@ -210,6 +210,15 @@ async function measureAll(plan: Plan): Promise<LinksResult> {
     failures,
     leftOut: plan.leftOut,
   }
+}
+
+/** As it can be repeated; where results were written to is no part of it. */
+function commandLine(args: readonly string[]): string {
+  const kept = args.filter(
+    (arg, index) => !/^--(out|docs)\b/u.test(arg) && !/^--(out|docs)$/u.test(args[index - 1] ?? ''),
+  )
+  const quoted = kept.map((arg) => (/\s/u.test(arg) ? `'${arg}'` : arg))
+  return `npm run bench:links${quoted.length > 0 ? ` -- ${quoted.join(' ')}` : ''}`
 }
 
 interface Tables {
