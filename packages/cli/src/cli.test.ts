@@ -34,7 +34,7 @@ test('every command has help with examples', () => {
   const program = createProgram()
   assert.deepEqual(
     program.commands.map((command) => command.name()),
-    ['router', 'services', 'client', 'report', 'demo', 'serve', 'get', 'schedulers', 'certs'],
+    ['router', 'services', 'client', 'report', 'demo', 'serve', 'get', 'schedulers', 'capture', 'certs'],
   )
   for (const command of program.commands) {
     let text = ''
