@@ -35,6 +35,14 @@ export type ModelCommand =
   | { readonly op: 'open'; readonly link: number; readonly isBackup: boolean }
   | { readonly op: 'close'; readonly side: Side; readonly nth: number }
   | { readonly op: 'status'; readonly side: Side; readonly nth: number; readonly isBackup: boolean }
+  /** Changes its mind again and again, a few milliseconds apart: what was said first may come last. */
+  | {
+      readonly op: 'waver'
+      readonly side: Side
+      readonly nth: number
+      readonly times: number
+      readonly everyUs: number
+    }
   | { readonly op: 'update-keys'; readonly side: Side }
   /** Uses up the spare connection IDs of the first path. */
   | { readonly op: 'starve'; readonly side: Side }
@@ -104,6 +112,7 @@ const shares: readonly (readonly [ModelCommand['op'], number])[] = [
   ['open', 10],
   ['close', 5],
   ['status', 5],
+  ['waver', 2],
   ['update-keys', 3],
   ['starve', 1],
   ['transfer', 14],
@@ -151,6 +160,8 @@ function drawCommand(random: SeededRandom, op: ModelCommand['op'], link: number)
       return { op, side, nth: random.between(0, 9) }
     case 'status':
       return { op, side, nth: random.between(0, 9), isBackup: random.chance(0.5) }
+    case 'waver':
+      return { op, side, nth: random.between(0, 9), times: random.between(2, 9), everyUs: random.between(500, 5_000) }
     case 'update-keys':
     case 'starve':
       return { op, side }

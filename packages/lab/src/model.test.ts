@@ -54,7 +54,7 @@ test('every kind of command and of tampering is drawn', () => {
   }
   const kinds = ['drop', 'hold', 'duplicate', 'corrupt', 'spoof', 'race', 'replay'].map((kind) => `tamper ${kind}`)
   const commands = ['drive', 'loss', 'delay', 'cut', 'mend', 'down', 'up', 'rebind', 'migrate', 'open', 'close']
-  const others = ['status', 'update-keys', 'starve', 'transfer', 'datagrams']
+  const others = ['status', 'waver', 'update-keys', 'starve', 'transfer', 'datagrams']
   assert.deepEqual([...seen].sort(), [...kinds, ...commands, ...others].sort())
 })
 

@@ -131,6 +131,14 @@ class ModelRun {
         return this.#close(step.side, this.#pathId(step.side, step.nth))
       case 'status':
         return this.#setStatus(step.side, this.#pathId(step.side, step.nth), step.isBackup)
+      case 'waver': {
+        const id = this.#pathId(step.side, step.nth)
+        for (let i = 1; i < step.times; i++) {
+          this.#setStatus(step.side, id, i % 2 === 1)
+          this.#net.world.run(step.everyUs)
+        }
+        return this.#setStatus(step.side, id, step.times % 2 === 1)
+      }
       case 'migrate':
         return this.#migrate(this.#access(step.link))
       case 'update-keys':
