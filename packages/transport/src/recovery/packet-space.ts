@@ -28,6 +28,8 @@ export class PacketSpace {
   skipAt = -1
   /** Lowest number that may still be in flight; a hint that spares rescanning. */
   scanFrom = 0
+  /** Every packet below has been settled or offered to other paths. */
+  requeueFrom = 0
   /** When acknowledgments of lost packets are looked for again. */
   lostScanAtUs: Micros = 0
   /** Lowest packet number sent with the current key phase (RFC 9001 §6.1). */

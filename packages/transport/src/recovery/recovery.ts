@@ -422,7 +422,7 @@ export class Recovery {
   requeue(space: PacketSpace, sentUntilUs: Micros, bytesMax: number): number {
     const sent = space.sent
     let bytes = 0
-    for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next && bytes < bytesMax; pn++) {
+    for (let pn = this.#oldestRequeueable(space); pn < sent.next && bytes < bytesMax; pn++) {
       if (!isRequeueable(sent, pn)) continue
       if (sent.sentAtUs(pn) > sentUntilUs) break
       sent.addFlag(pn, SentFlag.Requeued)
@@ -434,11 +434,17 @@ export class Recovery {
 
   /** When the oldest packet in flight was sent that `requeue` would offer; NEVER when there is none. */
   oldestInFlightUs(space: PacketSpace): Micros {
+    const pn = this.#oldestRequeueable(space)
+    return pn < space.sent.next ? space.sent.sentAtUs(pn) : NEVER
+  }
+
+  /** Its number; the next one to be sent when there is none. What was offered or settled once stays so: never looked at again. */
+  #oldestRequeueable(space: PacketSpace): number {
     const sent = space.sent
-    for (let pn = Math.max(space.scanFrom, sent.first); pn < sent.next; pn++) {
-      if (isRequeueable(sent, pn)) return sent.sentAtUs(pn)
-    }
-    return NEVER
+    let pn = Math.max(space.scanFrom, sent.first, space.requeueFrom)
+    while (pn < sent.next && !isRequeueable(sent, pn)) pn++
+    space.requeueFrom = pn
+    return pn
   }
 
   /** Nothing more is to be sent on this path, though window and pacing would allow it. */

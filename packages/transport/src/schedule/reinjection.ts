@@ -42,12 +42,15 @@ export class Reinjection {
   /** Earliest moment at which `onTimeout` has something to do. */
   nextUs(nowUs: Micros): Micros {
     const { paths, streams } = this.#core
-    if (paths.paths.length === 1 || streams.outbox.hasData()) return NEVER
+    if (paths.paths.length === 1 || streams.outbox.hasUrgent) return NEVER
+    const isIdle = !streams.outbox.hasData()
     let next = NEVER
     for (const path of paths.paths) {
-      if (path.isAbandoned || path.recovery.inFlightBytes === 0) continue
+      if (path.isAbandoned || path.recovery.inFlightBytes === 0 || !(isIdle || path.isSuspect())) continue
+      if (!paths.hasAlternative(path)) continue
       const oldestUs = path.recovery.oldestInFlightUs(path.space)
-      if (oldestUs === NEVER || !paths.hasAlternative(path)) continue
+      if (oldestUs === NEVER) continue
+      // The next part, before any new data.
       if (path.isSuspect()) return nowUs
       if (this.#isWorthHaste(path) && this.#hasBudget()) next = Math.min(next, oldestUs + lateAfterUs(path))
     }
@@ -56,14 +59,15 @@ export class Reinjection {
 
   onTimeout(nowUs: Micros): void {
     const { paths, streams } = this.#core
-    if (paths.paths.length === 1 || streams.outbox.hasData()) return
+    if (paths.paths.length === 1 || streams.outbox.hasUrgent) return
+    const isIdle = !streams.outbox.hasData()
     for (const path of paths.paths) {
       if (path.isAbandoned || path.recovery.inFlightBytes === 0 || !paths.hasAlternative(path)) continue
       if (path.isSuspect()) {
         this.#handBack(path, NEVER, this.#chunkBytes(path))
         continue
       }
-      if (!this.#isWorthHaste(path)) continue
+      if (!isIdle || !this.#isWorthHaste(path)) continue
       if (!this.#hasBudget()) return
       // One more microsecond: times have fractions, and rounding must not leave the oldest one out.
       const bytes = this.#handBack(path, nowUs - lateAfterUs(path) + 1, this.#earlyBytes)

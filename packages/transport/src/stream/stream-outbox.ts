@@ -162,6 +162,12 @@ export class StreamOutbox {
     return false
   }
 
+  /** Whether something waits to go out again. */
+  get hasUrgent(): boolean {
+    for (const each of this.classes) if (each.urgent.size > 0) return true
+    return false
+  }
+
   /** Whether streams that keep to the path wait. */
   hasBoundTo(pathId: PathId): boolean {
     const hasCredit = this.#credit.available > 0
