@@ -68,7 +68,8 @@ export class Reinjection {
         continue
       }
       if (!isIdle || !this.#isWorthHaste(path)) continue
-      if (!this.#hasBudget()) return
+      // A silent path further on has its own bound.
+      if (!this.#hasBudget()) continue
       // One more microsecond: times have fractions, and rounding must not leave the oldest one out.
       const bytes = this.#handBack(path, nowUs - lateAfterUs(path) + 1, this.#earlyBytes)
       this.#earlyBytes -= bytes
