@@ -9,6 +9,7 @@ export const modelSeeds: readonly { readonly seed: number; readonly found: strin
   { seed: 62, found: 'a path that no authentic packet opened is shown' },
   { seed: 64, found: 'an abandoned path that migrates' },
   { seed: 104, found: 'an abandoned path that rebinds' },
+  { seed: 1_781, found: 'a silent path behind a late one without budget: the driver span' },
 ]
 
 /** Cut down from failing seeds. */
@@ -110,6 +111,37 @@ export const modelRegressions: readonly { readonly found: string; readonly plan:
         { op: 'rebind', link: 0, address: 108, thenUs: 48112 },
         { op: 'rebind', link: 0, address: 183, thenUs: 1000 },
         { op: 'migrate', link: 2, thenUs: 1000 },
+      ],
+    },
+  },
+  {
+    found: 'a silent path behind a late one without budget: the driver span',
+    plan: {
+      seed: 1781,
+      links: [
+        { delayUs: 2720, rateBitsPerSecond: 58616909, nat: 'full-cone' },
+        { delayUs: 1613, rateBitsPerSecond: 42096305, nat: 'full-cone' },
+      ],
+      maxPaths: { client: 4, server: 4 },
+      activeCidLimit: { client: 3, server: 8 },
+      keyUpdatePackets: 100,
+      steps: [
+        { op: 'starve', side: 'client', thenUs: 314 },
+        { op: 'datagrams', side: 'server', count: 11, bytes: 560, thenUs: 44169 },
+        { op: 'waver', side: 'server', nth: 2, times: 8, everyUs: 3255, thenUs: 217 },
+        { op: 'transfer', upBytes: 109, downBytes: 6915, key: 627881497, thenUs: 183209 },
+        { op: 'open', link: 0, isBackup: false, thenUs: 147643 },
+        { op: 'open', link: 0, isBackup: false, thenUs: 256 },
+        { op: 'open', link: 1, isBackup: false, thenUs: 27199 },
+        { op: 'cut', link: 1, way: 'up', thenUs: 1000 },
+        { op: 'transfer', upBytes: 526, downBytes: 71744, key: 209182489, thenUs: 275 },
+        { op: 'update-keys', side: 'client', thenUs: 376727 },
+        { op: 'tamper', link: 0, way: 'up', count: 9, how: { kind: 'drop' }, thenUs: 1000 },
+        { op: 'transfer', upBytes: 136, downBytes: 21788, key: 780320781, thenUs: 1000 },
+        { op: 'transfer', upBytes: 1838, downBytes: 331, key: 761148590, thenUs: 1000 },
+        { op: 'rebind', link: 0, thenUs: 168587, address: undefined },
+        { op: 'open', link: 0, isBackup: false, thenUs: 1000 },
+        { op: 'transfer', upBytes: 5099, downBytes: 684, key: 934916839, thenUs: 1000 },
       ],
     },
   },
