@@ -414,9 +414,10 @@ export class PathManager {
       return
     }
     // RFC 10069 §3.1: "Each endpoint MUST also validate that a minimum QUIC packet MTU of 1200 bytes is supported on the path."
-    if (path.isValidated && probe.isForMtu && path.id > 0) return this.#host.onPathUnreachable(path, nowUs)
-    if (path.isValidated) return
+    const isTooNarrow = path.isValidated && probe.isForMtu && path.id > 0
+    if (path.isValidated && !isTooNarrow) return
     this.#notify(path, 'failed')
+    if (isTooNarrow) return this.#host.onPathUnreachable(path, nowUs)
     // RFC 9000 §9.3.2: "the endpoint MUST revert to using the last validated peer address when validation of a new peer address fails"
     const fallback = this.probes.find(
       (candidate) => candidate.path === path && candidate.purpose === 'fallback' && candidate.isValidated,
