@@ -15,10 +15,10 @@ const PTO_BACKOFF_MAX = 6
 /** RFC 9002 leaves the cap open; beyond this a long outage would be noticed minutes late. */
 export const PTO_MAX_US = 60_000_000
 /** The same while another path carries the data: a link that returns is noticed this soon, later ones less so. */
-const SPARE_PTO_MAX_US = 2_000_000
+const SPARE_PTO_MAX_US = 1_000_000
 const SPARE_PTO_LATE_MAX_US = 5_000_000
-/** Probe timeouts of a silent path after which its return is less urgent; about a minute. */
-const SPARE_PTO_EARLY = 30
+/** Probe timeouts of a silent path after which its return is less urgent; about half a minute. */
+const SPARE_PTO_EARLY = 40
 
 /** A mere receiver sends ACKs that nobody acknowledges; beyond this many the oldest are forgotten. */
 const QUIET_PACKETS_MAX = 2048

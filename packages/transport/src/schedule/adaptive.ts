@@ -6,8 +6,8 @@ import { type Lane, type PacketScheduler, type Schedule, WAIT } from './packet-s
 const PAUSE_US = 1_000_000
 /** Shorter transfers are judged as if they had lasted this long already. */
 const EXPECTED_MIN_US = 1_000_000
-/** A path joins when it adds this many times what the wait for it costs, and leaves when it adds less than that: no flapping. */
-const JOIN_FACTOR = 2
+/** A path joins when it adds what the wait for it costs, and leaves when it adds less than this share of it: no flapping. */
+const LEAVE_SHARE = 0.5
 /** Round trips of a path that a loss on it delays what the application reads, on top of the way itself. */
 const LOSS_ROUNDS = 1.5
 /** A path that loses packets counts as if it were slower: an order by delay alone fills the worst path first. */
@@ -60,7 +60,7 @@ export class Adaptive implements PacketScheduler {
     const packetsPerRound = lane.windowBytes / lane.mtuBytes
     const waitUs = detourUs + Math.min(1, lane.lossRatio * packetsPerRound) * LOSS_ROUNDS * lane.smoothedRttUs
     const costBytes = waitUs * rateOf(main)
-    const isWorth = bytesWithin(expectedUs, lane) >= costBytes * (lane.account > 0 ? 1 : JOIN_FACTOR)
+    const isWorth = bytesWithin(expectedUs, lane) >= costBytes * (lane.account > 0 ? LEAVE_SHARE : 1)
     lane.account = isWorth ? 1 : 0
     return isWorth
   }
