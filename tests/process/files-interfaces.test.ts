@@ -48,8 +48,8 @@ class Namespace {
   }
 
   /** Runs `ip` with these words inside. */
-  ip(words: string): void {
-    execFileSync('nsenter', ['--target', this.pid, '--net', 'ip', ...words.split(' ')], { stdio: 'pipe' })
+  ip(words: string): string {
+    return execFileSync('nsenter', ['--target', this.pid, '--net', 'ip', ...words.split(' ')], { encoding: 'utf8' })
   }
 
   start(t: TestContext, directory: string, line: string): CliProcess {
@@ -65,6 +65,16 @@ class Namespace {
     ] as const) {
       if (ip !== '') end.ip(`address add ${ip}/24 dev ${device}`)
       end.ip(`link set ${device} up`)
+    }
+    this.#whenRunning(name)
+    other.#whenRunning(otherName)
+  }
+
+  /** The kernel takes up to a second to call a new link running, and only then programs see its addresses. */
+  #whenRunning(name: string): void {
+    for (let attempt = 0; !this.ip(`-o link show ${name}`).includes('state UP'); attempt++) {
+      assert.ok(attempt < 200, `interface ${name} does not come up: ${this.ip(`-o link show ${name}`)}`)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     }
   }
 }
