@@ -29,11 +29,11 @@ export const pathPolicyDefaults: PathPolicySettings = {
   backup: [],
   announced: true,
   pathsMax: 8,
-  stableMs: 1_000,
+  stableMs: 500,
   retryMs: 1_000,
   retryMaxMs: 30_000,
   attemptsPerMinute: 20,
-  pollMs: 500,
+  pollMs: 250,
 }
 
 const bounds = {

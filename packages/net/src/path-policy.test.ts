@@ -147,11 +147,11 @@ test('a new address is used once it has lasted, one that keeps coming and going 
   const { clock, host, net } = managed([wifi])
   for (let n = 0; n < 10; n++) {
     net.addresses = n % 2 === 0 ? [wifi, lte] : [wifi]
-    await clock.pass(600)
+    await clock.pass(400)
   }
   assert.equal(host.attempts.length, 0)
   net.addresses = [wifi, lte]
-  await clock.pass(1_000)
+  await clock.pass(500)
   assert.equal(host.attempts.length, 0)
   await clock.pass(1_000)
   assert.deepEqual(host.open, ['192.0.2.1>203.0.113.1', '198.51.100.1>203.0.113.1'])
