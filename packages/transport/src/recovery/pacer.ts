@@ -3,8 +3,8 @@ import type { Micros } from '../ports/datagrams.ts'
 
 /** Timers of the drivers tick in milliseconds; what one tick may carry must fit into the bucket. */
 const TICK_US = 1_000
-/** A late tick is made up for by the next one. */
-const BURST_TICKS = 2
+/** Ticks that come late are made up for: a rate without margin above what the path delivers would otherwise shrink with each. */
+const BURST_TICKS = 4
 /** One train of the datagram port is at most this long; larger bursts are for rates that need them in one tick. */
 const TRAIN_BYTES_MAX = 65_536
 /** RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window", i.e. ten datagrams. */
@@ -77,7 +77,7 @@ export class Pacer {
   }
 
   /**
-   * What the bucket holds: ten packets, less while the window is small, or two ticks' worth, but beyond one train only what
+   * What the bucket holds: ten packets, less while the window is small, or four ticks' worth, but beyond one train only what
    * a single tick needs.
    */
   #capacityBytes(rate: number, windowBytes: number): number {
