@@ -117,7 +117,7 @@ export class PathManager {
     if (paths.length === 1) return (paths[0] as Path).recovery.congestion.windowBytes
     let slowestUs = 0
     for (const path of paths) {
-      if (path.isUsable() && path.rtt.hasSample) slowestUs = Math.max(slowestUs, path.rtt.smoothedUs)
+      if (path.isUsable() && path.rtt.isKnown) slowestUs = Math.max(slowestUs, path.rtt.smoothedUs)
     }
     let sum = 0
     for (const path of paths) {
