@@ -109,7 +109,7 @@ async function main(): Promise<number> {
 const notesMark = '<!-- notes -->'
 
 function withNotes(page: string, text: string): string {
-  const notes = existsSync(page) ? readFileSync(page, 'utf8').split(notesMark)[1] : undefined
+  const notes = existsSync(page) ? readFileSync(page, 'utf8').split(notesMark).slice(1).join(notesMark) : undefined
   return `${text}\n${notesMark}${notes ?? '\n'}`
 }
 
