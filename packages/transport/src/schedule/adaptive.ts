@@ -34,21 +34,17 @@ export class Adaptive implements PacketScheduler {
     const main = mainOf(lanes)
     let best = WAIT
     let bestUs = Infinity
-    let idle = WAIT
     for (let i = 0; i < lanes.length; i++) {
       const lane = lanes[i] as Lane
       if (lane.budgetBytes <= 0) continue
       const us = costUs(lane)
       if (us >= bestUs) continue
-      if (lane !== main && !this.#isWorth(lane, main, schedule)) {
-        idle = i
-        continue
-      }
+      if (lane !== main && !this.#isWorth(lane, main, schedule)) continue
       best = i
       bestUs = us
     }
-    // With all windows open there is nothing to wait for.
-    return best === WAIT && (lanes[idle] as Lane) !== undefined && main.budgetBytes > 0 ? idle : best
+    // When the main path has room, it is among those above: nothing waits then.
+    return best
   }
 
   #isWorth(lane: Lane, main: Lane, schedule: Schedule): boolean {

@@ -1,6 +1,5 @@
 /** Streams that may go the same ways, in two queues: what goes out again, and what goes out for the first time. */
 import type { PathId } from '../events.ts'
-import type { Stream } from './stream.ts'
 import { RoundRobinScheduler, type StreamScheduler } from './stream-scheduler.ts'
 
 /** Streams of this class go wherever there is room. */
@@ -31,10 +30,5 @@ export class StreamClass {
   /** Whether something of it could be sent, new data only if the connection has credit. */
   hasData(hasCredit: boolean): boolean {
     return this.urgent.size > 0 || (hasCredit && this.fresh.size > 0)
-  }
-
-  add(stream: Stream, isUrgent: boolean): void {
-    const queue = isUrgent ? this.urgent : this.fresh
-    queue.add(stream)
   }
 }

@@ -1,7 +1,7 @@
 /** The stream schedulers an application can name, and their construction. */
 import { RoundRobinScheduler, type StreamScheduler } from './stream-scheduler.ts'
 import { StrictPriorityScheduler } from './strict-priority.ts'
-import { UrgencyScheduler } from './urgency.ts'
+import { Urgency } from './urgency.ts'
 import { WeightedShareScheduler } from './weighted-share.ts'
 
 export const streamSchedulers = ['rr', 'prio', 'sprio', 'rfc9218'] as const
@@ -17,6 +17,6 @@ export function createStreamScheduler(name: StreamSchedulerName): StreamSchedule
     case 'sprio':
       return new WeightedShareScheduler()
     case 'rfc9218':
-      return new UrgencyScheduler()
+      return new StrictPriorityScheduler(() => new Urgency())
   }
 }

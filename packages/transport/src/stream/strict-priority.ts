@@ -1,12 +1,20 @@
-/** Strict priority: the most urgent streams in turn; the others wait until those have nothing to send. */
+/** Strict priority: the most urgent streams first; the others wait until those have nothing to send. */
 import type { Stream } from './stream.ts'
 import { PRIORITIES } from './stream-priority.ts'
 import { RoundRobinScheduler, type StreamScheduler } from './stream-scheduler.ts'
 
-/** Within a priority nobody starves; across priorities the less urgent wait as long as it takes, by design. */
+/** The streams of one priority, in an order of their own. */
+export type PriorityLevel = Omit<StreamScheduler, 'urgency'>
+
+/** Across priorities the less urgent wait as long as it takes, by design; within one, `createLevel` makes the order. */
 export class StrictPriorityScheduler implements StreamScheduler {
-  readonly #queues: readonly RoundRobinScheduler[] = Array.from({ length: PRIORITIES }, () => new RoundRobinScheduler())
+  readonly #levels: readonly PriorityLevel[]
   #size = 0
+
+  /** By default the streams of one priority take turns. */
+  constructor(createLevel: () => PriorityLevel = () => new RoundRobinScheduler()) {
+    this.#levels = Array.from({ length: PRIORITIES }, createLevel)
+  }
 
   get size(): number {
     return this.#size
@@ -17,7 +25,7 @@ export class StrictPriorityScheduler implements StreamScheduler {
   }
 
   add(stream: Stream): void {
-    this.#queueOf(stream).add(stream)
+    this.#levelOf(stream).add(stream)
     this.#size++
   }
 
@@ -30,26 +38,26 @@ export class StrictPriorityScheduler implements StreamScheduler {
   }
 
   remove(): void {
-    const queue = this.#first()
-    if (queue === undefined) return
-    queue.remove()
+    const level = this.#first()
+    if (level === undefined) return
+    level.remove()
     this.#size--
   }
 
   take(stream: Stream): void {
-    this.#queueOf(stream).take(stream)
+    this.#levelOf(stream).take(stream)
     this.#size--
   }
 
-  #queueOf(stream: Stream): RoundRobinScheduler {
-    return this.#queues[stream.priority] as RoundRobinScheduler
+  #levelOf(stream: Stream): PriorityLevel {
+    return this.#levels[stream.priority] as PriorityLevel
   }
 
-  #first(): RoundRobinScheduler | undefined {
+  #first(): PriorityLevel | undefined {
     if (this.#size === 0) return undefined
     for (let i = 0; i < PRIORITIES; i++) {
-      const queue = this.#queues[i] as RoundRobinScheduler
-      if (queue.size > 0) return queue
+      const level = this.#levels[i] as PriorityLevel
+      if (level.size > 0) return level
     }
     return undefined
   }
