@@ -108,6 +108,15 @@ start_emulator() { # I RATE DELAY QUEUE LOSS OPTIONS
   echo $! >"$state/link$i.pid"
 }
 
+hardware_address() { ip netns exec "$1" cat "/sys/class/net/$2/address"; } # NAMESPACE DEVICE
+
+# neighbours NAMESPACE DEVICE OTHER I MAC: known for good, so that the emulator loses packets and never an ARP answer,
+# which would silence a link for the second until the kernel asks again.
+neighbours() {
+  ip -n "$1" neigh replace "10.99.$4.$3" lladdr "$5" dev "$2$4" nud permanent
+  ip -6 -n "$1" neigh replace "fd99:$4::$3" lladdr "$5" dev "$2$4" nud permanent
+}
+
 tilde() { case $1 in *~*) echo "${1#*~}" ;; *) echo "${2:-0}" ;; esac; }
 
 up() {
@@ -139,6 +148,8 @@ up() {
     offloads_off "$server" "s$i"
     addresses "$client" c 1 "$i"
     addresses "$server" s 2 "$i"
+    neighbours "$client" c 2 "$i" "$(hardware_address "$server" "s$i")"
+    neighbours "$server" s 1 "$i" "$(hardware_address "$client" "c$i")"
     start_emulator "$i" "$rate" "$delay" "$queue" "$loss" "${options:-}"
   done
   for i in $(seq "${#entries[@]}"); do
@@ -195,6 +206,7 @@ case ${1:-} in
   ifdown) ip -n "$client" link set "c$2" down ;;
   ifup)
     addresses "$client" c 1 "$2"
+    neighbours "$client" c 2 "$2" "$(hardware_address "$server" "s$2")"
     routes "$client" c 1 2 "$2" "$(cat "$state/count")" ;;
   status) status ;;
   *) usage ;;

@@ -122,6 +122,7 @@ socket.bind(0, '10.99.1.1', () => {
   const counts = /ec1->es1: in (\d+) frames .*? loss (\d+) /u.exec(stdout)
   assert.ok(counts !== null, stdout)
   const [frames, lost] = [Number(counts[1]), Number(counts[2])]
+  // Every one: the neighbour is known for good, and no ARP answer can be lost.
   assert.ok(frames >= 1_000, stdout)
   // 20 % in bursts of 3 on average: a wide band, since the seed decides.
   assert.ok(lost > 0.08 * frames && lost < 0.35 * frames, `${lost} of ${frames} lost`)
