@@ -56,7 +56,7 @@ for (const [name, source, line, what, remedy] of [
   ['a port as text', '[router]\n\nport = "4433"\n', 3, /`router\.port` is "4433"/u, /port number from 0 to 65535/u],
   ['a port above 65535', '[router]\nport = 70000\n', 2, /is 70000/u, /port number/u],
   ['a misspelt setting', '[router]\nprot = 1\n', 2, /no setting `router\.prot`/u, /Known here: host, port/u],
-  ['a misspelt table', '# x\n[ruoter]\n', 2, /no setting `ruoter`/u, /router, results, diagnostics, service/u],
+  ['a misspelt table', '# x\n[ruoter]\n', 2, /no setting `ruoter`/u, /Known here: router, results, diagnostics, /u],
   [
     'a wrong url',
     service('[[service]]\nname = "b"\nprefix = "/b"\nurl = "nowhere"'),
@@ -82,6 +82,11 @@ for (const [name, source, line, what, remedy] of [
   ['a prefix without slash', '[[service]]\nname = "a"\nprefix = "a"\nurl = "http://h"\n', 3, /prefix/u, /begins with/u],
   ['a certificate without key', '[router]\ncertificate = "c.pem"\n', 2, /without `router.private_key`/u, /both/u],
   ['no service at all', 'service = []\n', 1, /no service/u, /\[\[service\]\]/u],
+  ['a misspelt admin setting', '[admin]\nlisen = "127.0.0.1:1"\n', 2, /no setting `admin\.lisen`/u, /listen, page/u],
+  ['an admin endpoint for everybody', '[admin]\nlisten = "0.0.0.0:1"\n', 2, /admin\.listen/u, /loopback address/u],
+  ['an admin endpoint without port', '[admin]\nlisten = "::1"\n', 2, /admin\.listen/u, /with its port/u],
+  ['a trace receiver that is no address', '[traces]\nendpoint = "otel"\n', 2, /traces\.endpoint/u, /OTLP/u],
+  ['a sample ratio above 1', '[traces]\nsample_ratio = 2\n', 2, /traces\.sample_ratio/u, /from 0 to 1/u],
   ['a timeout of zero', service('response_timeout_ms = 0'), 5, /response_timeout_ms/u, /from 10 to/u],
 ] as const) {
   test(`${name} is reported with its line and what was expected`, () => {

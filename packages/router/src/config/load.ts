@@ -90,12 +90,23 @@ function describe(input: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }
 
+/** Names of the settings in the table at `path`, read off the schema. */
 function knownKeys(path: readonly KeyStep[]): string[] {
-  if (path.length === 0) return Object.keys(configSchema.entries)
-  if (path[0] === 'service') return Object.keys(configSchema.entries.service.wrapped.item.entries)
-  if (path[0] === 'router') return Object.keys(configSchema.entries.router.wrapped.entries)
-  if (path[0] === 'results') return Object.keys(configSchema.entries.results.wrapped.entries)
-  return Object.keys(configSchema.entries.diagnostics.wrapped.entries)
+  let schema: unknown = configSchema
+  for (const step of path) {
+    const table = unwrapped(schema)
+    schema = typeof step === 'number' ? member(table, 'item') : member(member(table, 'entries'), step)
+  }
+  return Object.keys(Object(member(unwrapped(schema), 'entries')))
+}
+
+function unwrapped(schema: unknown): unknown {
+  const inner = member(schema, 'wrapped')
+  return inner === undefined ? schema : unwrapped(inner)
+}
+
+function member(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined
 }
 
 function checkServices(config: RouterConfig, source: string, file: string): void {
@@ -135,6 +146,7 @@ function resolveFiles(config: RouterConfig, directory: string): RouterConfig {
   const at = (name: string): string => (isAbsolute(name) ? name : join(directory, name))
   const { certificate, private_key: privateKey } = config.router
   const { keylog, qlog, capture } = config.diagnostics
+  const { file: accessLog } = config.access_log
   return {
     ...config,
     router: {
@@ -143,6 +155,10 @@ function resolveFiles(config: RouterConfig, directory: string): RouterConfig {
       ...(privateKey === undefined ? {} : { private_key: at(privateKey) }),
     },
     results: { ...config.results, directory: at(config.results.directory) },
+    access_log: {
+      ...config.access_log,
+      ...(accessLog === undefined || accessLog === '-' ? {} : { file: at(accessLog) }),
+    },
     diagnostics: {
       ...(keylog === undefined ? {} : { keylog: at(keylog) }),
       ...(qlog === undefined ? {} : { qlog: at(qlog) }),

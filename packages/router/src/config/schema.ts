@@ -1,5 +1,6 @@
 /** The router's configuration: its shape, bounds and defaults in one place. */
 import * as v from 'valibot'
+import { operationsEntries } from './operations-schema.ts'
 
 /** Where `quicether services` listens unless told otherwise. */
 export const demoPorts = { video: 5001, text: 5002, control: 5003 } as const
@@ -94,6 +95,7 @@ export const configSchema = v.strictObject({
   router: v.optional(router, {}),
   results: v.optional(results, {}),
   diagnostics: v.optional(diagnostics, {}),
+  ...operationsEntries,
   service: v.optional(v.array(service, 'one or more [[service]] tables'), demoServices()),
 })
 
