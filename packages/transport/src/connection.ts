@@ -112,8 +112,10 @@ export class Connection implements StreamTransport {
         isHandshakeConfirmed: () => core.handshakeConfirmed,
         isMigrationForbidden: () => core.peerParameters?.disableActiveMigration === true,
         onPathUnreachable: (path) => this.core.multipath.close(path.id, transportErrorCodes.PATH_UNSTABLE_OR_POOR),
-        onPathEvent: (change, path) =>
-          core.observer?.event('path', { path_id: path.id, change, remote: path.tuple.remoteAddress }, this.#nowUs),
+        onPathEvent: (change, path) => {
+          if (core.isServer) core.addressTokens.onPathEvent(change, path)
+          core.observer?.event('path', { path_id: path.id, change, remote: path.tuple.remoteAddress }, this.#nowUs)
+        },
       },
       core.events,
     )

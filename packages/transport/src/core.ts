@@ -9,6 +9,7 @@ import type { Handshake } from './handshake.ts'
 import { KeyRing } from './key-ring.ts'
 import type { ConnectionObserver } from './observe.ts'
 import { AddressAnnouncer } from './path/address-announcer.ts'
+import { AddressTokens } from './path/address-tokens.ts'
 import { AnnouncedAddresses } from './path/announced-addresses.ts'
 import type { Multipath } from './path/multipath.ts'
 import type { PathManager } from './path/path-manager.ts'
@@ -87,6 +88,8 @@ export class ConnectionCore implements RecoveryContext {
   token: Uint8Array = EMPTY
   ackDelayExponent = 3
   handshakeDonePending = false
+  /** Server: addresses of the client that are owed a token. */
+  readonly addressTokens: AddressTokens = new AddressTokens()
   /** Tokens waiting for a NEW_TOKEN frame. */
   readonly newTokens: Uint8Array[] = []
   pingPending = false

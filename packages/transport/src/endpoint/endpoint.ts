@@ -487,6 +487,7 @@ export class Endpoint {
     }
     const { core } = connection
     if (core.handshakeConfirmed || core.state >= LifeState.Closing) this.#endHandshake(connection, nowUs)
+    if (core.addressTokens.owedFor !== undefined) this.#mintToken(connection, nowUs)
     if (core.state === LifeState.Drained) this.#forget(connection)
   }
 
@@ -497,10 +498,18 @@ export class Endpoint {
     const { core } = connection
     this.#initialRoutes.delete(connection.initialRoute)
     if (core.isServer && core.handshakeConfirmed) {
-      // RFC 9000 §8.1.3: a token for the client's next connection
-      core.newTokens.push(this.#tokens.fresh(connection.path.tuple, core.version, nowUs))
-      this.#markReady(connection)
+      core.addressTokens.onConfirmed(connection.path)
+      this.#mintToken(connection, nowUs)
     }
+  }
+
+  // RFC 9000 §8.1.3: a token for the client's next connection
+  #mintToken(connection: Connection, nowUs: Micros): void {
+    const { core } = connection
+    const tuple = core.addressTokens.take()
+    if (tuple === undefined) return
+    core.newTokens.push(this.#tokens.fresh(tuple, core.version, nowUs))
+    this.#markReady(connection)
   }
 
   #forget(connection: Connection): void {

@@ -71,6 +71,8 @@ export class Receipts implements ReceiptSink {
         return core.multipath.onLost(kind, a, b)
       case ReceiptKind.AdditionalAddresses:
         return core.announcer.onLost(a)
+      case ReceiptKind.NewToken:
+        return core.addressTokens.onLost(core.paths.primary)
       case ReceiptKind.HandshakeDone:
         core.handshakeDonePending = true
         return
