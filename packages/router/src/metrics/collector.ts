@@ -2,10 +2,12 @@
 import type { StreamStats } from '@quicether/transport'
 import { type ConnectionCounters, type ConnectionInfo, ConnectionMetrics } from './connection-metrics.ts'
 import { Distribution, round } from './distribution.ts'
-import type { MetricsDocument, ReportReason, Totals } from './document.ts'
-import { ErrorLog, type ErrorScope } from './error-log.ts'
+import type { ConnectionDocument, MetricsDocument, ReportReason, StreamDocument, Totals } from './document.ts'
+import { type ErrorEntry, ErrorLog, type ErrorScope } from './error-log.ts'
+import { durationBoundsSeconds, Histogram, type HistogramSnapshot } from './histogram.ts'
+import type { RequestFacts } from './request-facts.ts'
 import { type StreamInfo, StreamMetrics, type StreamOutcome } from './stream-metrics.ts'
-import { TypeTotals } from './type-totals.ts'
+import { type TypeCounts, TypeTotals } from './type-totals.ts'
 
 export interface CollectorOptions {
   readonly runId: string
@@ -17,6 +19,32 @@ export interface CollectorOptions {
   readonly connectionsKept?: number
   /** Monotonic milliseconds. */
   readonly nowMs: () => number
+  /** Told of every stream when it has ended, for logs and traces. */
+  readonly onStreamEnded?: (ended: EndedStream) => void
+}
+
+/** A stream that has just ended. */
+export interface EndedStream {
+  readonly stream: StreamMetrics
+  readonly document: StreamDocument
+  readonly connection: ConnectionMetrics
+  readonly facts: RequestFacts | undefined
+}
+
+/** Exact counts for scrapers. */
+export interface ScrapeCounts {
+  readonly startedAt: Date
+  readonly totals: Totals
+  readonly types: readonly TypeCounts[]
+  readonly errors: readonly ErrorEntry[]
+  readonly handshakeSeconds: HistogramSnapshot
+  /** Complete handshakes by kind. */
+  readonly handshakes: { readonly '1-RTT': number; readonly '0-RTT': number }
+}
+
+interface OpenStream {
+  readonly connection: ConnectionMetrics
+  readonly facts: RequestFacts | undefined
 }
 
 /** Numbers for a live view. */
@@ -43,11 +71,13 @@ export class MetricsCollector {
   readonly #startedMs: number
   readonly #openConnections = new Set<ConnectionMetrics>()
   readonly #closedConnections: ConnectionMetrics[] = []
-  readonly #openStreams = new Map<StreamMetrics, ConnectionMetrics>()
+  readonly #openStreams = new Map<StreamMetrics, OpenStream>()
   readonly #endedStreams: StreamMetrics[] = []
   readonly #types = new Map<string, TypeTotals>()
   readonly #errors = new ErrorLog()
   readonly #establishment = new Distribution()
+  readonly #handshakeSeconds = new Histogram(durationBoundsSeconds)
+  readonly #handshakes = { '1-RTT': 0, '0-RTT': 0 }
   readonly #streamEstablishment = new Distribution()
   readonly #quicLatency = new Distribution()
   readonly #httpLatency = new Distribution()
@@ -81,6 +111,8 @@ export class MetricsCollector {
   onConnected(connection: ConnectionMetrics, connected: Parameters<ConnectionMetrics['onConnected']>[0]): void {
     connection.onConnected(connected)
     this.#establishment.add(connected.establishmentMs)
+    this.#handshakeSeconds.add(connected.establishmentMs / 1000)
+    this.#handshakes[connected.earlyData ? '0-RTT' : '1-RTT']++
   }
 
   /** `error` names the failure when the connection did not end in an ordinary way. */
@@ -102,10 +134,11 @@ export class MetricsCollector {
     connection: ConnectionMetrics,
     info: Omit<StreamInfo, 'connectionId'>,
     readStats: () => StreamStats | undefined,
+    facts?: RequestFacts,
   ): StreamMetrics {
     const stream = new StreamMetrics({ ...info, connectionId: connection.info.id }, readStats)
     this.#streams++
-    this.#openStreams.set(stream, connection)
+    this.#openStreams.set(stream, { connection, facts })
     this.#streamsOpenMax = Math.max(this.#streamsOpenMax, this.#openStreams.size)
     const nowMs = this.#options.nowMs()
     if (Number.isNaN(this.#firstStreamMs)) this.#firstStreamMs = nowMs
@@ -117,8 +150,9 @@ export class MetricsCollector {
 
   /** Only the first end counts. */
   endStream(stream: StreamMetrics, outcome: StreamOutcome, error?: string): void {
-    const connection = this.#openStreams.get(stream)
-    if (connection === undefined) return
+    const open = this.#openStreams.get(stream)
+    if (open === undefined) return
+    const { connection, facts } = open
     this.#openStreams.delete(stream)
     const nowMs = this.#options.nowMs()
     stream.onEnded(outcome, nowMs, error)
@@ -129,9 +163,11 @@ export class MetricsCollector {
     if (outcome !== 'completed') this.#streamsFailed++
     const totals = this.#totalsOf(stream)
     totals.open--
-    totals.add(stream.document(nowMs))
+    const document = stream.document(nowMs)
+    totals.add(document)
     this.#endedStreams.push(stream)
     if (this.#endedStreams.length > this.#options.streamsKept) this.#endedStreams.shift()
+    this.#options.onStreamEnded?.({ stream, document, connection, facts })
   }
 
   addError(scope: ErrorScope, kind: string, message: string, connection?: ConnectionMetrics): void {
@@ -166,6 +202,29 @@ export class MetricsCollector {
       requestBytes,
       responseBytes,
       byType,
+    }
+  }
+
+  /** What a scrape shows; the cost does not grow with the streams kept. */
+  scrape(): ScrapeCounts {
+    return {
+      startedAt: this.#startedAt,
+      totals: this.#totals(),
+      types: [...this.#types.values()].map((totals) => totals.counts()),
+      errors: this.#errors.entries(),
+      handshakeSeconds: this.#handshakeSeconds.snapshot(),
+      handshakes: this.#handshakes,
+    }
+  }
+
+  /** The latest connections, open ones first, and streams, open ones first; at most `max` of each. */
+  latest(max: number): { readonly connections: ConnectionDocument[]; readonly streams: StreamDocument[] } {
+    const nowMs = this.#options.nowMs()
+    const connections = newestFirst(this.#openConnections, this.#closedConnections, max)
+    const streams = newestFirst(this.#openStreams.keys(), this.#endedStreams, max)
+    return {
+      connections: connections.map((connection) => connection.document(nowMs)),
+      streams: streams.map((stream) => stream.document(nowMs)),
     }
   }
 
@@ -237,4 +296,11 @@ export class MetricsCollector {
 
 function addKnown(distribution: Distribution, value: number | undefined): void {
   if (value !== undefined) distribution.add(value)
+}
+
+/** Of those that are open the newest, then of those that ended the newest. */
+function newestFirst<T>(open: Iterable<T>, ended: readonly T[], max: number): T[] {
+  const newest = [...open].slice(-max).reverse()
+  if (newest.length < max) newest.push(...ended.slice(newest.length - max).reverse())
+  return newest
 }

@@ -124,6 +124,21 @@ export class StreamMetrics {
     return this.#outcome
   }
 
+  /** Times on the clock given to the marks; NaN for what has not happened. */
+  marks(): {
+    readonly openedMs: number
+    readonly dispatchedMs: number
+    readonly responseEndedMs: number
+    readonly endedMs: number
+  } {
+    return {
+      openedMs: this.info.openedAtMs,
+      dispatchedMs: this.#dispatchedMs,
+      responseEndedMs: this.#responseEndedMs,
+      endedMs: this.#endedMs,
+    }
+  }
+
   establishmentMs(): number | undefined {
     return known(this.#dispatchedMs - this.info.openedAtMs)
   }

@@ -1,6 +1,21 @@
 /** Totals over the finished streams of one service. */
 import { Distribution } from './distribution.ts'
 import type { StreamDocument, TypeSummary } from './document.ts'
+import { durationBoundsSeconds, Histogram, type HistogramSnapshot } from './histogram.ts'
+
+/** Exact counts of one type for scrapers. */
+export interface TypeCounts {
+  readonly type: string
+  readonly open: number
+  /** Ended streams by class of the status, `none` where there was no answer. */
+  readonly byStatusClass: ReadonlyMap<string, number>
+  readonly byOutcome: ReadonlyMap<string, number>
+  readonly requestBytes: number
+  readonly responseBytes: number
+  readonly durationSeconds: HistogramSnapshot
+  /** Until the head of the service's answer; streams that got one. */
+  readonly upstreamSeconds: HistogramSnapshot
+}
 
 /** Types are the names of configured services (plus one for requests without a route), so their number is bounded. */
 export class TypeTotals {
@@ -13,6 +28,10 @@ export class TypeTotals {
   readonly #httpLatencyMs = new Distribution()
   readonly #throughput = new Distribution()
   readonly #jitterMs = new Distribution()
+  readonly #durationSeconds = new Histogram(durationBoundsSeconds)
+  readonly #upstreamSeconds = new Histogram(durationBoundsSeconds)
+  readonly #byStatusClass = new Map<string, number>()
+  readonly #byOutcome = new Map<string, number>()
   #streams = 0
   #failed = 0
   #requestBytes = 0
@@ -30,6 +49,10 @@ export class TypeTotals {
     this.#requestBytes += stream.requestBytes
     this.#responseBytes += stream.responseBytes
     this.#retransmissions += stream.retransmissions
+    this.#durationSeconds.add(stream.durationMs / 1000)
+    if (stream.httpLatencyMs !== null) this.#upstreamSeconds.add(stream.httpLatencyMs / 1000)
+    addOne(this.#byStatusClass, stream.status === null ? 'none' : `${Math.floor(stream.status / 100)}xx`)
+    addOne(this.#byOutcome, stream.outcome)
     this.#durationMs.add(stream.durationMs)
     this.#throughput.add(stream.throughputBytesPerSecond)
     if (stream.quicLatencyMs !== null) this.#quicLatencyMs.add(stream.quicLatencyMs)
@@ -53,4 +76,21 @@ export class TypeTotals {
       jitterMs: this.#jitterMs.summary() ?? null,
     }
   }
+
+  counts(): TypeCounts {
+    return {
+      type: this.#type,
+      open: this.open,
+      byStatusClass: this.#byStatusClass,
+      byOutcome: this.#byOutcome,
+      requestBytes: this.#requestBytes,
+      responseBytes: this.#responseBytes,
+      durationSeconds: this.#durationSeconds.snapshot(),
+      upstreamSeconds: this.#upstreamSeconds.snapshot(),
+    }
+  }
+}
+
+function addOne(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1)
 }
