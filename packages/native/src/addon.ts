@@ -100,6 +100,9 @@ export interface AddonUdpSocket {
   offloadFailed(): boolean
   start(callback: (writable: boolean) => void): void
   setWritableWanted(wanted: boolean): void
+  setReadableWanted(wanted: boolean): void
+  descriptor(): number
+  attachSteering(program: Int32Array): number
   close(): void
 }
 
@@ -126,6 +129,8 @@ export interface Addon {
   retryIntegrityTag(version: number, pseudoPacket: Uint8Array): Uint8Array
   scopeId(zone: string): number | null
   localAddressFor(address: string, port: number): string | null
+  createSessionStore(sessionsMax: number): number
+  closeSessionStore(store: number): void
   generateCertificate(names: readonly string[], days: number, keyType: string, notBefore?: number): AddonCertificate
   readonly NativeTokenKeys: new (tokenKey: Uint8Array, resetKey: Uint8Array) => AddonTokenKeys
   readonly NativeClientContext: new (options: {
@@ -140,6 +145,7 @@ export interface Addon {
     readonly clientTrust?: AddonTrust
     readonly clientRequired: boolean
     readonly sessionsMax: number
+    readonly sessionStore?: number
     readonly earlyData: boolean
     readonly cipherSuites: readonly string[]
   }) => AddonServerContext
@@ -149,6 +155,8 @@ export interface Addon {
     readonly interfaceName?: string
     readonly reuseAddress: boolean
     readonly reportErrors: boolean
+    readonly reusePort: boolean
+    readonly descriptor?: number
   }) => AddonUdpSocket
 }
 

@@ -7,7 +7,7 @@ import { Level, NO_KEY } from '@quicether/transport'
 import { generateCertificate } from './certificates.ts'
 import { createNativeCrypto } from './crypto.ts'
 import type { ClientContextOptions, Identity, Pem, ServerContextOptions, Trust } from './tls.ts'
-import { createClientContext, createServerContext } from './tls.ts'
+import { closeSessionStore, createClientContext, createServerContext, createSessionStore } from './tls.ts'
 
 const crypto = createNativeCrypto()
 const certificate = generateCertificate({ names: ['localhost', 'a.example', '127.0.0.1'] })
@@ -167,6 +167,33 @@ test('0-RTT is rejected, not fatal, when the server turned it off or forgot the 
   assert.equal(outcome.clientKeys.has(Level.ZeroRtt), true)
   assert.deepEqual([outcome.client.earlyDataAccepted(), outcome.server.earlyDataAccepted()], [false, false])
   assert.equal(outcome.serverKeys.has(Level.ZeroRtt), false)
+})
+
+test('contexts with one store resume the sessions of each other, and a replayed 0-RTT opens at neither', () => {
+  const sessionStore = createSessionStore(64)
+  const server = { earlyData: true, sessionStore }
+  const first = setUp({}, server)
+  const other = { clients: first.clients, servers: setUp({}, server).servers }
+  closeSessionStore(sessionStore)
+  assert.throws(() => setUp({}, server), { code: 'ERR_CLOSED' })
+  shake(first, { earlyData: true })
+  const transportParameters = clientParameters
+  const client = first.clients.createSession({
+    version: 1,
+    serverName: 'localhost',
+    alpn: ['echo'],
+    transportParameters,
+    earlyData: true,
+  })
+  const hello = client.next()
+  assert.ok(hello?.kind === 'crypto')
+  const opens = [other, first, other].map(({ servers }) => {
+    const session = servers.createSession({ version: 1, transportParameters: serverParameters })
+    assert.equal(session.read(Level.Initial, hello.data), undefined)
+    const step = session.next()
+    return step?.kind === 'keys' && step.level === Level.ZeroRtt
+  })
+  assert.deepEqual(opens, [true, false, false])
 })
 
 test('without a session store nothing is resumed', () => {

@@ -61,6 +61,8 @@ export interface ServerContextOptions {
   readonly clientAuthentication?: { readonly trust: Trust; readonly required: boolean }
   /** Sessions kept for resumption; 0 = none, 4096 when absent. */
   readonly sessionsMax?: number
+  /** Keep sessions in a store of `createSessionStore`, which several threads share, instead of an own one. */
+  readonly sessionStore?: number
   /** Accept 0-RTT of resumed sessions. Each session opens 0-RTT once. */
   readonly earlyData?: boolean
   readonly cipherSuites?: readonly string[]
@@ -106,6 +108,7 @@ export function createClientContext(options: ClientContextOptions): NativeClient
 /** @throws NativeError naming the file at fault: `ERR_CERTIFICATE…`, `ERR_PRIVATE_KEY`, `ERR_KEY_MISMATCH`, `ERR_CA`. */
 export function createServerContext(options: ServerContextOptions): NativeServerContext {
   const { alpn, clientAuthentication, sessionsMax = 4096, earlyData = false, cipherSuites = [], keyLog } = options
+  const { sessionStore } = options
   const clientTrust = clientAuthentication === undefined ? {} : { clientTrust: toTrust(clientAuthentication.trust) }
   const context = guarded(
     () =>
@@ -115,6 +118,7 @@ export function createServerContext(options: ServerContextOptions): NativeServer
         ...clientTrust,
         clientRequired: clientAuthentication?.required ?? false,
         sessionsMax,
+        ...(sessionStore === undefined ? {} : { sessionStore }),
         earlyData,
         cipherSuites,
       }),
@@ -128,6 +132,19 @@ export function createServerContext(options: ServerContextOptions): NativeServer
     replaceIdentities: (identities) => guarded(() => context.replaceIdentities(identities.map(toIdentity))),
     close: () => context.close(),
   }
+}
+
+/**
+ * A store for the TLS sessions of several server contexts, in any thread of this process, `sessionsMax` for each QUIC
+ * version. Each session opens 0-RTT once, whichever context is asked. Returns its number, for `closeSessionStore`.
+ */
+export function createSessionStore(sessionsMax: number): number {
+  return guarded(() => addon.createSessionStore(sessionsMax))
+}
+
+/** There are no new contexts with this store; those that have it keep it. */
+export function closeSessionStore(store: number): void {
+  addon.closeSessionStore(store)
 }
 
 function toIdentity(identity: Identity): AddonIdentity {

@@ -36,6 +36,10 @@ export interface UdpSocketOptions {
   readonly reuseAddress?: boolean
   /** Collect ICMP errors for `takeError` (Linux; nothing is reported elsewhere). */
   readonly reportErrors?: boolean
+  /** Share the address with other sockets of the same user that ask for it, too (SO_REUSEPORT). */
+  readonly reusePort?: boolean
+  /** Use a duplicate of this open socket of the process; address, port and interface are then its own. */
+  readonly descriptor?: number
 }
 
 export interface UdpSocketInfo {
@@ -58,10 +62,12 @@ export class UdpSocket {
 
   /**
    * Opens and binds.
-   * @throws NativeError `ERR_PORT_IN_USE`, `ERR_ADDRESS`, `ERR_PERMISSION`, `ERR_INTERFACE` or `ERR_SOCKET`.
+   * @throws NativeError `ERR_PORT_IN_USE`, `ERR_ADDRESS`, `ERR_PERMISSION`, `ERR_INTERFACE`, `ERR_REUSEPORT` or
+   * `ERR_SOCKET`.
    */
   constructor(options: UdpSocketOptions) {
-    const { address, port, interfaceName, reuseAddress = false, reportErrors = false } = options
+    const { address, port, interfaceName, reuseAddress = false, reportErrors = false, reusePort = false } = options
+    const { descriptor } = options
     this.#socket = guarded(
       () =>
         new addon.NativeUdpSocket({
@@ -69,7 +75,9 @@ export class UdpSocket {
           port,
           reuseAddress,
           reportErrors,
+          reusePort,
           ...(interfaceName === undefined ? {} : { interfaceName }),
+          ...(descriptor === undefined ? {} : { descriptor }),
         }),
     )
     this.info = this.#socket.info()
@@ -82,6 +90,25 @@ export class UdpSocket {
 
   setWritableWanted(wanted: boolean): void {
     this.#socket.setWritableWanted(wanted)
+  }
+
+  /** Whether datagrams are reported; they are at first. Sending goes on in any case. */
+  setReadableWanted(wanted: boolean): void {
+    this.#socket.setReadableWanted(wanted)
+  }
+
+  /** Number of the descriptor, for the `descriptor` option in any thread of this process while this socket is open. */
+  get descriptor(): number {
+    return guarded(() => this.#socket.descriptor())
+  }
+
+  /**
+   * Gives the sockets that share this address a classic BPF program, whose result is the index of one of them in the
+   * order of binding. Two words an instruction: `code << 16 | jt << 8 | jf`, then `k`. The program sees the UDP payload.
+   * Returns 0, or the errno with which the system refused: it then chooses by a hash of the addresses.
+   */
+  attachSteering(program: Int32Array): number {
+    return guarded(() => this.#socket.attachSteering(program))
   }
 
   /**

@@ -8,7 +8,7 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::quic;
-use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig, version};
 
 use crate::error::{Code, closed, error, fail};
@@ -17,7 +17,7 @@ use crate::tls::capture::Capture;
 use crate::tls::explain::explain;
 use crate::tls::identity::{ClientIdentity, Identities, NativeIdentity};
 use crate::tls::session::NativeTlsSession;
-use crate::tls::sessions::{ClientSessions, VERSION_2, VersionedStore};
+use crate::tls::sessions::{ClientSessions, VERSION_2, VersionedStore, server_sessions, shared_sessions};
 use crate::tls::trust::NativeTrust;
 
 #[napi(object, object_to_js = false)]
@@ -106,6 +106,8 @@ pub struct NativeServerOptions {
     pub client_required: bool,
     /// Sessions remembered for resumption; 0 turns resumption and 0-RTT off.
     pub sessions_max: u32,
+    /// A store of `createSessionStore` instead of one's own.
+    pub session_store: Option<i32>,
     pub early_data: bool,
     pub cipher_suites: Vec<String>,
 }
@@ -136,17 +138,20 @@ impl NativeServerContext {
         let mut config = builder.with_cert_resolver(identities.clone());
         config.alpn_protocols = options.alpn.into_iter().map(String::into_bytes).collect();
         config.key_log = Arc::new(Capture);
-        if options.sessions_max == 0 {
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
-        } else {
-            config.session_storage = ServerSessionMemoryCache::new(options.sessions_max as usize);
-            // RFC 9001 §4.6.1: "Servers MUST NOT send a value other than 0xffffffff".
-            config.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
-        }
         let mut second = config.clone();
-        if options.sessions_max > 0 {
-            second.session_storage = ServerSessionMemoryCache::new(options.sessions_max as usize);
+        if options.sessions_max == 0 {
+            for version in [&mut config, &mut second] {
+                version.session_storage = Arc::new(NoServerSessionStorage {});
+                version.send_tls13_tickets = 0;
+            }
+        } else {
+            let own = || Ok(server_sessions(options.sessions_max as usize));
+            let sessions = options.session_store.map_or_else(own, shared_sessions)?;
+            for (version, storage) in [&mut config, &mut second].into_iter().zip(sessions) {
+                version.session_storage = storage;
+                // RFC 9001 §4.6.1: "Servers MUST NOT send a value other than 0xffffffff".
+                version.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
+            }
         }
         Ok(Self { configs: Some([Arc::new(config), Arc::new(second)]), identities, provider })
     }

@@ -1,11 +1,17 @@
 //! Remembered sessions, kept apart by QUIC version (RFC 9369 §5: tickets serve the version that provided them).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
+
+use crate::error::{Code, fail};
+use crate::slots::Slots;
 
 pub const VERSION_2: u32 = 0x6b33_43cf;
 
@@ -70,4 +76,39 @@ impl ClientSessionStore for VersionedStore {
     fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.cache().take_tls13_ticket(server_name)
     }
+}
+
+/// The sessions of a server for version 1 and for version 2. A session is taken out when it is used, hence opens 0-RTT
+/// once, whichever context asks.
+pub type ServerSessions = [Arc<dyn StoresServerSessions>; 2];
+
+/// Stores that the contexts of several threads share.
+static SHARED: Mutex<Slots<ServerSessions>> = Mutex::new(Slots::new());
+
+pub fn server_sessions(max: usize) -> ServerSessions {
+    [ServerSessionMemoryCache::new(max), ServerSessionMemoryCache::new(max)]
+}
+
+pub fn shared_sessions(id: i32) -> Result<ServerSessions, Code> {
+    let sessions = SHARED.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id).cloned();
+    match sessions {
+        Some(sessions) => Ok(sessions),
+        None => fail("ERR_CLOSED", "the shared session store is closed; create a new one"),
+    }
+}
+
+/// A store for all server contexts of this process that are given its number; `max` sessions of each version.
+#[napi]
+pub fn create_session_store(max: u32) -> Result<i32, Code> {
+    let mut stores = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    match stores.insert(server_sessions(max as usize)) {
+        Some(id) => Ok(id),
+        None => fail("ERR_LIMIT", "this process has too many session stores; close some"),
+    }
+}
+
+/// Contexts that use it keep it; there are no new ones. Nothing happens when it is closed already.
+#[napi]
+pub fn close_session_store(id: i32) {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
 }

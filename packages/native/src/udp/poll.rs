@@ -98,10 +98,20 @@ impl Poll {
 
     /// Whether the callback is also wanted when the socket takes datagrams again.
     pub fn set_writable(&self, wanted: bool) {
-        let events = if wanted { UV_READABLE | UV_WRITABLE } else { UV_READABLE };
+        self.watch_for(UV_WRITABLE, wanted);
+    }
+
+    /// Whether the callback is wanted when datagrams wait; it is at first.
+    pub fn set_readable(&self, wanted: bool) {
+        self.watch_for(UV_READABLE, wanted);
+    }
+
+    fn watch_for(&self, event: c_int, wanted: bool) {
         if self.open.get() {
-            // SAFETY: the state lives as long as `open` says so.
+            // SAFETY: the state lives as long as `open` says so. No events at all stops the watch.
             unsafe {
+                let others = (*self.state).events.get() & !event;
+                let events = if wanted { others | event } else { others };
                 (*self.state).events.set(events);
                 uv_poll_start((*self.state).handle, events, on_ready);
             }

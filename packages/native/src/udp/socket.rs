@@ -12,6 +12,7 @@ use crate::error::{Code, closed, error, fail};
 use crate::slab::{Bytes, Words};
 use crate::udp::address::{ADDRESS_WORDS, read_local, read_remote, write_local, write_remote};
 use crate::udp::poll::Poll;
+use crate::udp::reuseport;
 use crate::udp::send::{Sender, Sent, Train};
 
 /// Words per received slot: offset, length, stride, ECN, then the address.
@@ -31,6 +32,10 @@ pub struct NativeSocketOptions {
     pub reuse_address: bool,
     /// Collect ICMP errors for `takeError`.
     pub report_errors: bool,
+    /// Share the address with other sockets of the same user that ask for it, too.
+    pub reuse_port: bool,
+    /// Use a duplicate of this open socket instead of binding one; `address`, `port` and `interface_name` do not count.
+    pub descriptor: Option<i32>,
 }
 
 #[napi(object, object_from_js = false)]
@@ -58,30 +63,45 @@ pub struct NativeUdpSocket {
 impl NativeUdpSocket {
     #[napi(constructor)]
     pub fn open(options: NativeSocketOptions) -> Result<Self, Code> {
-        let address = parse_address(&options.address, options.port)?;
-        let what = format!("cannot open UDP {address}");
-        let broken = |problem: io::Error| explain_open(&what, &problem);
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(broken)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true).map_err(broken)?;
-        }
-        if options.reuse_address {
-            socket.set_reuse_address(true).map_err(broken)?;
-        }
-        let bound_by = match &options.interface_name {
-            None => "",
-            Some(name) => bind_interface(&socket, address.is_ipv4(), name)?,
+        let (socket, bound_by) = match options.descriptor {
+            Some(descriptor) => (reuseport::duplicate(descriptor)?, ""),
+            None => create(&options)?,
         };
-        let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(broken)?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(|problem| cannot_use(&problem))?;
         forgo_timestamps(&socket);
         enlarge_buffers(&socket);
-        socket.bind(&address.into()).map_err(broken)?;
+        if options.descriptor.is_none() {
+            let address = parse_address(&options.address, options.port)?;
+            let what = format!("cannot open UDP {address}");
+            socket.bind(&address.into()).map_err(|problem| explain_open(&what, &problem))?;
+        }
         if options.report_errors {
-            state.enable_transport_errors(UdpSockRef::from(&socket)).map_err(broken)?;
+            state.enable_transport_errors(UdpSockRef::from(&socket)).map_err(|problem| cannot_use(&problem))?;
         }
         let reports_errors = options.report_errors;
         let sender = Sender { segments_max: state.max_gso_segments(), offload_failed: false, reports_errors };
         Ok(Self { socket: Some(socket), state, sender, poll: None, bound_by })
+    }
+
+    /// Number of the descriptor, for `descriptor` of another socket in this process.
+    #[napi]
+    pub fn descriptor(&self) -> Result<i32, Code> {
+        Ok(self.get()?.as_raw_fd())
+    }
+
+    /// Attaches a classic BPF program that picks one of the sockets sharing this address; two words an instruction.
+    /// Returns 0, or the errno with which the system refused.
+    #[napi]
+    pub fn attach_steering(&self, program: Words) -> Result<i32, Code> {
+        reuseport::attach(self.get()?, program.0)
+    }
+
+    /// Whether datagrams are reported by the callback of `start`; sending goes on in any case.
+    #[napi]
+    pub fn set_readable_wanted(&self, wanted: bool) {
+        if let Some(poll) = &self.poll {
+            poll.set_readable(wanted);
+        }
     }
 
     #[napi]
@@ -219,6 +239,32 @@ impl Drop for NativeUdpSocket {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// A fresh socket, not bound yet, and how its interface was honoured.
+fn create(options: &NativeSocketOptions) -> Result<(Socket, &'static str), Code> {
+    let address = parse_address(&options.address, options.port)?;
+    let what = format!("cannot open UDP {address}");
+    let broken = |problem: io::Error| explain_open(&what, &problem);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(broken)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true).map_err(broken)?;
+    }
+    if options.reuse_address {
+        socket.set_reuse_address(true).map_err(broken)?;
+    }
+    if options.reuse_port {
+        reuseport::share_address(&socket)?;
+    }
+    let bound_by = match &options.interface_name {
+        None => "",
+        Some(name) => bind_interface(&socket, address.is_ipv4(), name)?,
+    };
+    Ok((socket, bound_by))
+}
+
+fn cannot_use(problem: &io::Error) -> Error<Code> {
+    error("ERR_SOCKET", format!("the UDP socket cannot be used: {problem}"))
 }
 
 fn parse_address(address: &str, port: u16) -> Result<SocketAddr, Code> {
