@@ -36,6 +36,15 @@ export interface EndpointOptions {
   readonly server?: ServerOptions
   readonly config?: Partial<TransportConfig>
   readonly observe?: (info: ObserverInfo) => ConnectionObserver | null
+  /** Fills the connection IDs we issue, unpredictable and never the same twice; `random` when absent. */
+  readonly connectionIds?: RandomSource
+  /**
+   * A datagram of no connection here, before it is accepted or answered; true = another endpoint takes it. The header is
+   * that of its first packet. Bytes and header are borrowed.
+   */
+  readonly onUnrouted?: (batch: DatagramBatch, index: number, header: HeaderView) => boolean
+  /** What added to `nowUs` gives a time shared with all endpoints that have the same token key; 0 when absent. */
+  readonly epochOffsetUs?: Micros
   /** Something can be transmitted or an event is queued, from outside the driver's own calls. Must not call back. */
   readonly onReady?: () => void
 }
@@ -75,6 +84,8 @@ export class Endpoint {
   readonly #server: ServerOptions | undefined
   readonly #observe: ((info: ObserverInfo) => ConnectionObserver | null) | undefined
   readonly #onReady: (() => void) | undefined
+  readonly #onUnrouted: EndpointOptions['onUnrouted']
+  readonly #connectionIds: RandomSource
   readonly #routes: CidTable<Connection> = new CidTable<Connection>()
   /** Server: original DCIDs of clients, until the handshake is confirmed. */
   readonly #initialRoutes: Map<string, Connection> = new Map()
@@ -101,9 +112,12 @@ export class Endpoint {
     this.#server = options.server
     this.#observe = options.observe
     this.#onReady = options.onReady
+    this.#onUnrouted = options.onUnrouted
+    this.#connectionIds = options.connectionIds ?? options.random
     this.#answers = new StatelessAnswers(options.crypto, options.random)
-    this.#tokens = new TokenMint(options.crypto, options.random)
-    this.#acceptor = new Acceptor({ ...acceptDefaults, ...options.server }, this.#tokens, this.#answers, options.random)
+    this.#tokens = new TokenMint(options.crypto, options.random, options.epochOffsetUs)
+    const accept = { ...acceptDefaults, ...options.server }
+    this.#acceptor = new Acceptor(accept, this.#tokens, this.#answers, this.#connectionIds)
   }
 
   get connectionCount(): number {
@@ -267,6 +281,8 @@ export class Endpoint {
     if (status === HeaderStatus.Malformed) return
     const connection = this.#route(bytes, header)
     if (connection === undefined) {
+      if (this.#onResetOf(bytes, header, offset, length, nowUs)) return
+      if (this.#onUnrouted?.(batch, index, header) === true) return
       if (status === HeaderStatus.UnknownVersion) return this.#onUnknownVersion(bytes, header, length, tuple)
       if (header.type === PacketType.Initial) return this.#accept(bytes, offset, end, tuple, ecn, nowUs)
       if (header.type === PacketType.OneRtt) this.#onUnknownCid(bytes, offset, length, tuple, nowUs)
@@ -293,14 +309,18 @@ export class Endpoint {
     return this.#initialRoutes.get(hex(bytes.subarray(header.dcidOffset, header.dcidOffset + header.dcidLength)))
   }
 
+  /** Whether this is a stateless reset of a peer, which has no connection ID of ours. */
+  #onResetOf(bytes: Uint8Array, header: HeaderView, offset: number, length: number, nowUs: Micros): boolean {
+    if ((header.firstByte & 0x80) !== 0 || !this.#isReset(bytes, offset, length)) return false
+    const connection = this.#resetTokens.get(hex(bytes.subarray(offset + length - 16, offset + length)))
+    if (connection === undefined) return false
+    this.#markReady(connection)
+    connection.onStatelessReset(nowUs)
+    return true
+  }
+
   #onUnknownCid(bytes: Uint8Array, offset: number, length: number, tuple: PathTuple, nowUs: Micros): void {
     if (length < 1 + LOCAL_CID_LENGTH) return
-    const token = length >= 21 ? hex(bytes.subarray(offset + length - 16, offset + length)) : ''
-    const connection = this.#resetTokens.get(token)
-    if (connection !== undefined) {
-      this.#markReady(connection)
-      return connection.onStatelessReset(nowUs)
-    }
     const cid = bytes.slice(offset + 1, offset + 1 + LOCAL_CID_LENGTH)
     this.#answers.reset(cid, length, tuple, nowUs)
     this.#signal()
@@ -376,7 +396,7 @@ export class Endpoint {
     createTls: (parameters: Uint8Array, version: number) => ReturnType<TlsServerContext['createSession']>,
   ): Connection {
     // RFC 9000 §5.1: connection IDs are random: they carry no information and are never issued twice
-    const cid = this.#randomBytes(LOCAL_CID_LENGTH)
+    const cid = this.#freshCid()
     const localCid: LocalCid = { sequence: 0, cid, resetToken: this.crypto.statelessResetToken(cid) }
     const connection = new Connection({
       role,
@@ -414,7 +434,7 @@ export class Endpoint {
   #hostOf(connection: Connection): ConnectionHost {
     return {
       issue: (pathId, sequence) => {
-        const cid = this.#randomBytes(LOCAL_CID_LENGTH)
+        const cid = this.#freshCid()
         this.#routes.set(cid, { owner: connection, pathId, sequence })
         return { sequence, cid, resetToken: this.crypto.statelessResetToken(cid) }
       },
@@ -536,6 +556,12 @@ export class Endpoint {
       connection.hasEvents = false
     }
     return this.#incoming.shift()
+  }
+
+  #freshCid(): Uint8Array {
+    const cid = new Uint8Array(LOCAL_CID_LENGTH)
+    this.#connectionIds.fill(cid)
+    return cid
   }
 
   #randomBytes(length: number): Uint8Array {

@@ -9,6 +9,8 @@ const KIND_NEW = 2
 const RETRY_LIFETIME_US = 30_000_000
 /** NEW_TOKEN tokens serve later connections. */
 const NEW_LIFETIME_US = 24 * 3_600_000_000
+/** Endpoints with one key read clocks of their own: a token may come from this far in the future. */
+const CLOCK_SKEW_US = 60_000_000
 
 export type TokenVerdict =
   | { readonly kind: 'none' }
@@ -23,10 +25,13 @@ const encoder = new TextEncoder()
 export class TokenMint {
   readonly #crypto: CryptoPort
   readonly #random: RandomSource
+  readonly #epochOffsetUs: Micros
 
-  constructor(crypto: CryptoPort, random: RandomSource) {
+  /** @param epochOffsetUs what added to the endpoint's time gives one shared with all that have the same key. */
+  constructor(crypto: CryptoPort, random: RandomSource, epochOffsetUs: Micros = 0) {
     this.#crypto = crypto
     this.#random = random
+    this.#epochOffsetUs = epochOffsetUs
   }
 
   // RFC 9000 §8.1.4: Retry tokens are bound to IP address and port, NEW_TOKEN tokens to the IP address
@@ -67,9 +72,10 @@ export class TokenMint {
     if (plain === undefined || plain[0] !== kind || plain.length < 9)
       return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
     const reader = new Reader(plain, 1)
-    const ageUs = nowUs - (reader.u32() * 2 ** 32 + reader.u32())
+    const ageUs = nowUs + this.#epochOffsetUs - (reader.u32() * 2 ** 32 + reader.u32())
     const lifetimeUs = kind === KIND_RETRY ? RETRY_LIFETIME_US : NEW_LIFETIME_US
-    if (ageUs < 0 || ageUs > lifetimeUs) return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
+    if (ageUs < -CLOCK_SKEW_US || ageUs > lifetimeUs)
+      return kind === KIND_RETRY ? { kind: 'invalid' } : { kind: 'none' }
     if (kind === KIND_NEW) return { kind: 'new' }
     const originalLength = reader.u8()
     const originalStart = reader.skip(originalLength)
@@ -85,7 +91,7 @@ export class TokenMint {
   #writeHeader(plain: Uint8Array, kind: number, nowUs: Micros): void {
     plain[0] = kind
     const view = new DataView(plain.buffer)
-    const us = Math.floor(nowUs)
+    const us = Math.floor(nowUs + this.#epochOffsetUs)
     view.setUint32(1, Math.floor(us / 2 ** 32))
     view.setUint32(5, us >>> 0)
   }

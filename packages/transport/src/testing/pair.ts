@@ -29,6 +29,8 @@ export interface PairOptions {
   readonly seed?: number
   readonly observe?: EndpointOptions['observe']
   readonly datagramsMax?: number
+  /** Further options of the server's endpoint. */
+  readonly serverEndpoint?: Pick<EndpointOptions, 'connectionIds' | 'onUnrouted' | 'epochOffsetUs'>
   /** Puts something between an endpoint and its cryptography, such as a `Forger`. */
   readonly wrapCrypto?: (side: 'client' | 'server', crypto: FakeCrypto) => FakeCrypto
   /** Changes the transport parameters that a side sends; none at all leaves the extension out. */
@@ -113,6 +115,7 @@ export class Pair {
       config: options.server ?? {},
       server: { tls: serverTls.server, ...options.accept },
       ...observe,
+      ...options.serverEndpoint,
     })
     this.#out = createTransmitBatch(new Uint8Array(65_536), options.datagramsMax ?? 16)
   }
