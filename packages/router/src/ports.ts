@@ -1,5 +1,5 @@
 /** What the router and the client need from HTTP/3 over QUIC; `transport-adapter.ts` implements it. */
-import type { CloseReason, StreamStats } from '@quicether/transport'
+import type { CloseReason, PathView, StreamStats } from '@quicether/transport'
 import type { ExchangeHandler, HeaderList } from './exchange.ts'
 import type { ConnectionCounters } from './metrics/connection-metrics.ts'
 
@@ -20,15 +20,19 @@ export interface Diagnostics {
   readonly captureFile?: string | undefined
 }
 
-export interface ServerListenOptions extends Diagnostics {
-  readonly host: string
-  /** 0 = any free port. */
-  readonly port: number
+/** A certificate chain and its key, both PEM. */
+export interface CertificatePair {
   readonly certificatePem: string
   readonly privateKeyPem: string
   /** Names of the two, for errors. */
   readonly certificateLabel: string
   readonly privateKeyLabel: string
+}
+
+export interface ServerListenOptions extends Diagnostics, CertificatePair {
+  readonly host: string
+  /** 0 = any free port. */
+  readonly port: number
   readonly idleTimeoutMs: number
   /** Request streams that one client may have open. */
   readonly maxStreams: number
@@ -47,6 +51,20 @@ export interface ServerConnection {
   readonly established: Promise<Established>
   readonly closed: Promise<CloseReason>
   counters(): ConnectionCounters | undefined
+  /** Absent where the transport has no paths. */
+  paths?(): readonly PathView[]
+  /** Closes the connection now. */
+  close?(reason: string): void
+}
+
+/** Counters of a listener for scrapers. */
+export interface ListenerCounters {
+  readonly datagramsReceived: number
+  readonly datagramsSent: number
+  readonly retries: number
+  readonly versionNegotiations: number
+  readonly statelessResets: number
+  readonly refused: number
 }
 
 /** Called for each new connection; the handler it returns answers that connection's requests. */
@@ -57,6 +75,11 @@ export interface ServerListener {
   readonly port: number
   /** Lets running exchanges finish for at most `graceMs`, then closes all connections, the capture and the logs. */
   close(graceMs: number): Promise<void>
+  /** Ends the grace of a `close` that runs. */
+  closeNow?(): void
+  /** New connections get this certificate; running ones keep theirs. Throws `UserError`; the old one then stays. */
+  replaceCertificate?(certificate: CertificatePair): void
+  counters?(): ListenerCounters
 }
 
 export type ServerListen = (options: ServerListenOptions, onConnection: OnServerConnection) => Promise<ServerListener>

@@ -1,181 +1,236 @@
-/** The router: HTTP/3 in front, services behind, metrics and reports beside. */
+/** The router: HTTP/3 in front, services behind, metrics and reports beside, reloaded and drained while it serves. */
 import type { RouterConfig } from './config/schema.ts'
 import { type LiveCounts, MetricsCollector } from './metrics/collector.ts'
-import { type ConnectionMetrics, describeClose } from './metrics/connection-metrics.ts'
 import type { ReportReason } from './metrics/document.ts'
-import type { Diagnostics, ServerConnection, ServerListen, ServerListener } from './ports.ts'
+import { type ConfigChange, diffConfig, mergeReloadable, touchesRouting } from './ops/config-diff.ts'
+import { certificateFacts, certificateLine } from './ops/certificate-facts.ts'
+import { ConnectionBook, type ConnectionLog } from './ops/connection-book.ts'
+import { Generations } from './ops/generations.ts'
+import { Observers } from './ops/observers.ts'
+import type { CertificatePair, Diagnostics, ServerListen, ServerListener } from './ports.ts'
 import { StreamProxy, type ProxyFailure } from './proxy.ts'
 import { createRunId, type ReportPaths, ReportWriter } from './report/report-writer.ts'
-import { messageOf } from './user-error.ts'
 
 /** What happens, for logs. */
-export interface RouterLog {
-  onConnection(id: number, remote: string): void
-  onEstablished(id: number, establishmentMs: number, handshake: '0-RTT' | '1-RTT'): void
-  onConnectionClosed(id: number, reason: string, isError: boolean): void
+export interface RouterLog extends ConnectionLog {
   onFailure(failure: ProxyFailure): void
   /** Something that does not end serving, e.g. a full disk. */
   onTrouble(message: string): void
 }
 
-export interface RouterOptions {
+/** What a reload puts in place. */
+export interface RouterSetup {
   readonly config: RouterConfig
-  readonly certificate: {
-    readonly certificatePem: string
-    readonly privateKeyPem: string
-    readonly certificateLabel: string
-    readonly privateKeyLabel: string
-  }
+  readonly certificate: CertificatePair
+}
+
+export interface RouterOptions extends RouterSetup {
   readonly diagnostics: Diagnostics
   readonly log: RouterLog
   readonly listen: ServerListen
 }
 
-/** Running exchanges get this long to finish at shutdown. */
-const shutdownGraceMs = 2_000
+interface RouterParts {
+  readonly setup: RouterSetup
+  readonly listener: ServerListener
+  readonly generations: Generations
+  readonly observers: Observers
+  readonly connections: ConnectionBook
+  readonly collector: MetricsCollector
+  readonly writer: ReportWriter
+  readonly createProxy: (config: RouterConfig) => StreamProxy
+}
 
 /** A router that serves until `close`. */
 export class Router {
   readonly host: string
   readonly port: number
   readonly paths: ReportPaths
-  readonly #listener: ServerListener
-  readonly #proxy: StreamProxy
-  readonly #collector: MetricsCollector
-  readonly #writer: ReportWriter
+  readonly #parts: RouterParts
+  /** Settles when the router has ended, by `close` or `drain`. */
+  readonly ended: Promise<void>
+  #setup: RouterSetup
   #closing: Promise<void> | undefined
+  #onEnded!: () => void
 
   /** Use `startRouter`. */
-  constructor(parts: {
-    listener: ServerListener
-    proxy: StreamProxy
-    collector: MetricsCollector
-    writer: ReportWriter
-  }) {
+  constructor(parts: RouterParts) {
     this.host = parts.listener.host
     this.port = parts.listener.port
     this.paths = parts.writer.paths
-    this.#listener = parts.listener
-    this.#proxy = parts.proxy
-    this.#collector = parts.collector
-    this.#writer = parts.writer
+    this.#parts = parts
+    this.#setup = parts.setup
+    this.ended = new Promise((resolve) => {
+      this.#onEnded = resolve
+    })
+  }
+
+  /** The configuration that serves; settings that need a restart are those of the start. */
+  get config(): RouterConfig {
+    return this.#setup.config
+  }
+
+  get certificate(): CertificatePair {
+    return this.#setup.certificate
+  }
+
+  get isDraining(): boolean {
+    return this.#closing !== undefined
+  }
+
+  get connections(): ConnectionBook {
+    return this.#parts.connections
+  }
+
+  get collector(): MetricsCollector {
+    return this.#parts.collector
+  }
+
+  get observers(): Observers {
+    return this.#parts.observers
+  }
+
+  /** Earlier configurations that still carry exchanges. */
+  get retiredConfigurations(): number {
+    return this.#parts.generations.retiredCount
   }
 
   live(): LiveCounts {
-    return this.#collector.live()
+    return this.#parts.collector.live()
   }
 
   upstreamStats(): ReturnType<StreamProxy['upstreamStats']> {
-    return this.#proxy.upstreamStats()
+    return this.#parts.generations.upstreamStats()
+  }
+
+  listenerCounters(): ReturnType<NonNullable<ServerListener['counters']>> | undefined {
+    return this.#parts.listener.counters?.()
+  }
+
+  /** What `reload` would change. */
+  changes(next: RouterSetup): ConfigChange[] {
+    const changes = diffConfig(this.#setup.config, next.config)
+    const { certificatePem, privateKeyPem } = this.#setup.certificate
+    if (next.certificate.certificatePem !== certificatePem || next.certificate.privateKeyPem !== privateKeyPem) {
+      const line = (pem: string): string => certificateLine(certificateFacts(pem))
+      const [before, after] = [line(certificatePem), line(next.certificate.certificatePem)]
+      changes.unshift({ key: 'certificate', before, after, needsRestart: false })
+    }
+    return changes
+  }
+
+  /**
+   * Puts another configuration and certificate in place without touching connections and exchanges: those that run end
+   * as they began. Returns what changed. Throws `UserError`; then everything is as before.
+   */
+  reload(next: RouterSetup): ConfigChange[] {
+    const { observers, createProxy, generations, listener } = this.#parts
+    const changes = this.changes(next)
+    const config = mergeReloadable(this.#setup.config, next.config)
+    const prepared = observers.prepare(config)
+    try {
+      const proxy = touchesRouting(changes) ? createProxy(config) : undefined
+      try {
+        if (changes.some(({ key }) => key === 'certificate')) listener.replaceCertificate?.(next.certificate)
+      } catch (error) {
+        void proxy?.close()
+        throw error
+      }
+      if (proxy !== undefined) generations.replace(proxy)
+    } catch (error) {
+      observers.discard(prepared)
+      throw error
+    }
+    observers.commit(prepared)
+    this.#setup = { config, certificate: next.certificate }
+    return changes
   }
 
   /** Writes the reports now; synchronous, so that it works while the process goes down. */
   writeReports(reason: ReportReason): boolean {
-    return this.#writer.write(reason)
+    if (reason === 'crash') this.#parts.observers.flushSync()
+    return this.#parts.writer.write(reason)
   }
 
-  /** Lets running exchanges finish, writes the last report, releases everything. Safe to call twice. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /**
+   * Refuses new connections and requests (GOAWAY), lets running exchanges finish for at most `graceMs`, by default the
+   * configured time, writes the last report and releases everything. Safe to call twice.
+   */
+  close(graceMs: number = this.#setup.config.shutdown.drain_timeout_ms): Promise<void> {
+    this.#closing ??= this.#close(graceMs)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
-    this.#writer.stop()
+  /** Like `close`, but cuts what still runs. */
+  async closeNow(): Promise<void> {
+    const closing = this.close(0)
+    this.#parts.listener.closeNow?.()
+    await closing
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    const { writer, listener, generations, observers } = this.#parts
+    writer.stop()
     try {
-      await this.#listener.close(shutdownGraceMs)
-      await this.#proxy.close()
+      await listener.close(graceMs)
+      await generations.close()
+      await observers.close()
     } finally {
-      this.#writer.write('shutdown')
+      writer.write('shutdown')
+      this.#onEnded()
     }
   }
 }
 
 /** Starts to listen. Throws `UserError` or the listener's error, e.g. for a port in use. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
-  const { config, log } = options
+  const { config, certificate, log } = options
   const nowMs = (): number => performance.now()
+  const onTrouble = (message: string): void => log.onTrouble(message)
   const runId = createRunId(new Date())
+  const observers = new Observers(config, onTrouble)
   const collector = new MetricsCollector({
     runId,
     listen: `${config.router.host}:${config.router.port}`,
     streamsKept: config.results.streams_kept,
     nowMs,
+    onStreamEnded: (ended) => observers.onEnded(ended),
   })
-  const proxy = new StreamProxy({
-    services: config.service,
-    collector,
-    nowMs,
-    onFailure: (failure) => log.onFailure(failure),
-  })
+  const createProxy = ({ service }: RouterConfig): StreamProxy =>
+    new StreamProxy({ services: service, collector, nowMs, onFailure: (failure) => log.onFailure(failure) })
+  const generations = new Generations(createProxy(config))
+  const connections = new ConnectionBook(collector, log, nowMs)
   const writer = new ReportWriter({
     resultsDirectory: config.results.directory,
     runId,
     intervalMs: config.results.interval_ms,
     snapshot: (reason) => collector.snapshot(reason),
-    onTrouble: (message) => log.onTrouble(message),
+    onTrouble,
   })
-  const serve = (connection: ServerConnection) => {
-    const metrics = collector.openConnection(connection.remote, () => connection.counters())
-    watch(connection, metrics, collector, log)
-    return async (...[request, response]: Parameters<ReturnType<Parameters<ServerListen>[1]>>) =>
-      await proxy.handle(request, response, { connection: metrics, address: connection.remoteAddress })
-  }
   try {
     const listener = await options.listen(
       {
         host: config.router.host,
         port: config.router.port,
-        ...options.certificate,
+        ...certificate,
         ...options.diagnostics,
         idleTimeoutMs: config.router.idle_timeout_ms,
         maxStreams: config.router.max_streams,
         earlyData: config.router.early_data,
-        onTrouble: (message) => log.onTrouble(message),
+        onTrouble,
       },
-      serve,
+      (connection) => {
+        const origin = { connection: connections.add(connection), address: connection.remoteAddress }
+        return (request, response) => generations.handle(observers.begin(request), response, origin)
+      },
     )
     collector.setListen(`${listener.host}:${listener.port}`)
     writer.start()
-    return new Router({ listener, proxy, collector, writer })
+    const setup = { config, certificate }
+    return new Router({ setup, listener, generations, observers, connections, collector, writer, createProxy })
   } catch (error) {
-    await proxy.close()
+    await generations.close()
+    await observers.close()
     throw error
   }
-}
-
-function watch(
-  connection: ServerConnection,
-  metrics: ConnectionMetrics,
-  collector: MetricsCollector,
-  log: RouterLog,
-): void {
-  const { id } = metrics.info
-  log.onConnection(id, connection.remote)
-  connection.established.then(
-    (established) => {
-      collector.onConnected(metrics, established)
-      log.onEstablished(id, established.establishmentMs, established.earlyData ? '0-RTT' : '1-RTT')
-    },
-    () => {
-      // The reason comes with `closed`.
-    },
-  )
-  connection.closed.then(
-    (reason) => {
-      const { text, isError } = describeClose(reason)
-      collector.closeConnection(metrics, text, isError ? { kind: closeKind(reason) } : undefined)
-      log.onConnectionClosed(id, text, isError)
-    },
-    (error: unknown) => {
-      collector.closeConnection(metrics, messageOf(error), { kind: 'internal' })
-      log.onConnectionClosed(id, messageOf(error), true)
-    },
-  )
-}
-
-function closeKind(reason: Awaited<ServerConnection['closed']>): string {
-  if (reason.kind === 'transport') return reason.name.toLowerCase().replaceAll('_', '-')
-  if (reason.kind === 'application') return `application-0x${reason.code.toString(16)}`
-  return reason.kind
 }

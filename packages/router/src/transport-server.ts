@@ -5,7 +5,7 @@ import { type Diagnostics, listen, type QuicConnection, type QuicListener } from
 import { toExchangeRequest, toExchangeResponse } from './http3-exchange.ts'
 import { diagnosticsOf } from './transport-diagnostics.ts'
 import { countersOf, establishedOf } from './transport-facts.ts'
-import type { OnServerConnection, ServerListen, ServerListener, ServerListenOptions } from './ports.ts'
+import type { CertificatePair, OnServerConnection, ServerListen, ServerListener, ServerListenOptions } from './ports.ts'
 import { codeOf, messageOf, UserError } from './user-error.ts'
 
 /** After the last response a client gets this long to close by itself. */
@@ -37,12 +37,7 @@ async function serve(
     {
       addresses: [address],
       port: options.port,
-      identities: [
-        {
-          certificate: { pem: options.certificatePem, label: options.certificateLabel },
-          privateKey: { pem: options.privateKeyPem, label: options.privateKeyLabel },
-        },
-      ],
+      identities: [identityOf(options)],
       alpn: ['h3'],
       earlyData: options.earlyData,
       config: { idleTimeoutUs: options.idleTimeoutMs * 1000, maxStreamsBidi: options.maxStreams },
@@ -61,6 +56,29 @@ async function serve(
       await listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason: 'the router is shutting down' })
       await closeDiagnostics()
     },
+    closeNow() {
+      for (const connection of serving.keys()) {
+        void connection.close(h3ErrorCodes.H3_NO_ERROR, 'the router is shutting down')
+      }
+    },
+    replaceCertificate(certificate) {
+      try {
+        listener.replaceIdentities([identityOf(certificate)])
+      } catch (error) {
+        throw listenError(error, { ...options, ...certificate })
+      }
+    },
+    counters() {
+      const { datagramsReceived, datagramsSent, retries, versionNegotiations, resets, refused } = listener.stats()
+      return { datagramsReceived, datagramsSent, retries, versionNegotiations, statelessResets: resets, refused }
+    },
+  }
+}
+
+function identityOf(pair: CertificatePair) {
+  return {
+    certificate: { pem: pair.certificatePem, label: pair.certificateLabel },
+    privateKey: { pem: pair.privateKeyPem, label: pair.privateKeyLabel },
   }
 }
 
@@ -75,6 +93,8 @@ function serveConnection(
     established: connection.connected.then(establishedOf),
     closed: connection.closed,
     counters: () => countersOf(connection),
+    paths: () => connection.paths(),
+    close: (reason) => void connection.close(h3ErrorCodes.H3_NO_ERROR, reason),
   })
   const authority = `${options.host}:${options.port}`
   return serveHttp3(

@@ -1,0 +1,112 @@
+/** What differs between the configuration that serves and another one, setting by setting. */
+import type { RouterConfig } from '../config/schema.ts'
+
+export interface ConfigChange {
+  /** E.g. `service.text.url`; items of a list are named by their `name`. */
+  readonly key: string
+  /** As JSON; null = not there before. */
+  readonly before: string | null
+  /** As JSON; null = not there any more. */
+  readonly after: string | null
+  /** A reload leaves this setting as it is. */
+  readonly needsRestart: boolean
+}
+
+/** Tables that are read at the start only; a reload applies all others, and of `[router]` the certificate files. */
+const startTables = new Set(['router', 'results', 'diagnostics', 'admin', 'metrics'])
+/** Tables that are not about routing: a change of them leaves the services' connections alone. */
+const observerTables = new Set(['access_log', 'traces', 'reload', 'shutdown'])
+const reloadableRouterKeys = new Set(['router.certificate', 'router.private_key'])
+const secretKeys = /^traces\.headers\./u
+const listLimit = 1_000
+
+/** Changes in the order of their keys. */
+export function diffConfig(before: RouterConfig, after: RouterConfig): ConfigChange[] {
+  const [old, now] = [flatten(before), flatten(after)]
+  const keys = [...new Set([...old.keys(), ...now.keys()])].sort()
+  const changes: ConfigChange[] = []
+  for (const key of keys) {
+    const [from, to] = [old.get(key), now.get(key)]
+    if (from === to || changes.length >= listLimit) continue
+    const hidden = secretKeys.test(key)
+    changes.push({
+      key,
+      before: from === undefined ? null : hidden ? '"…"' : from,
+      after: to === undefined ? null : hidden ? '"…"' : to,
+      needsRestart: needsRestart(key),
+    })
+  }
+  return changes
+}
+
+/** The configuration after a reload: what is reloadable from `next`, the rest as it runs. */
+export function mergeReloadable(running: RouterConfig, next: RouterConfig): RouterConfig {
+  const merged: Record<string, unknown> = { ...running }
+  for (const [table, value] of Object.entries(next)) if (!startTables.has(table)) merged[table] = value
+  const { certificate: _certificate, private_key: _key, ...router } = running.router
+  const { certificate, private_key } = next.router
+  merged['router'] = {
+    ...router,
+    ...(certificate === undefined ? {} : { certificate }),
+    ...(private_key === undefined ? {} : { private_key }),
+  }
+  return merged as unknown as RouterConfig
+}
+
+/** Whether the changes concern how requests are routed and sent on. */
+export function touchesRouting(changes: readonly ConfigChange[]): boolean {
+  return changes.some(({ key, needsRestart }) => {
+    const table = tableOf(key)
+    return !needsRestart && table !== 'certificate' && table !== 'router' && !observerTables.has(table)
+  })
+}
+
+/** One line per change for logs and terminals. */
+export function changeLine(change: ConfigChange): string {
+  const restart = change.needsRestart ? ' (needs a restart)' : ''
+  if (change.before === null) return `+ ${change.key} = ${change.after}${restart}`
+  if (change.after === null) return `- ${change.key} = ${change.before}${restart}`
+  return `~ ${change.key}: ${change.before} -> ${change.after}${restart}`
+}
+
+/** A copy for display: values that may be secrets are replaced. */
+export function withoutSecrets(config: RouterConfig): RouterConfig {
+  const headers = Object.fromEntries(Object.keys(config.traces.headers).map((name) => [name, '…']))
+  return { ...config, traces: { ...config.traces, headers } }
+}
+
+function needsRestart(key: string): boolean {
+  return startTables.has(tableOf(key)) && !reloadableRouterKeys.has(key)
+}
+
+function tableOf(key: string): string {
+  return key.split('.')[0] ?? ''
+}
+
+/** Leaves by dotted key, as JSON. */
+function flatten(value: unknown): Map<string, string> {
+  const leaves = new Map<string, string>()
+  walk(value, '', leaves)
+  return leaves
+}
+
+function walk(value: unknown, key: string, leaves: Map<string, string>): void {
+  if (typeof value !== 'object' || value === null) {
+    if (value !== undefined) leaves.set(key, JSON.stringify(value))
+    return
+  }
+  const isList = Array.isArray(value)
+  if (isList && value.every((item) => typeof item !== 'object')) {
+    leaves.set(key, JSON.stringify(value))
+    return
+  }
+  for (const [name, item] of Object.entries(value)) {
+    const label = isList ? (itemName(item) ?? name) : name
+    walk(item, key === '' ? label : `${key}.${label}`, leaves)
+  }
+}
+
+function itemName(item: unknown): string | undefined {
+  const name: unknown = typeof item === 'object' && item !== null ? Reflect.get(item, 'name') : undefined
+  return typeof name === 'string' ? name : undefined
+}
