@@ -1,13 +1,16 @@
 /** HTTP/3 client with promises: many requests on one connection. */
 import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
-import { clockUs, type Http3Connection } from './connection.ts'
+import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
 import { Http3Error, h3ErrorCodes } from './errors.ts'
 import type { Exchange, ExchangeTiming } from './exchange.ts'
 import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
+import { isSafeMethod } from './methods.ts'
 import { Http3Session } from './session.ts'
+import type { Http3Settings } from './settings.ts'
+import { Http3Tunnel } from './tunnel.ts'
 import type { ResponseHead } from './validate.ts'
 
 export interface Http3ClientOptions {
@@ -36,6 +39,23 @@ export interface Http3RequestOptions {
   readonly onStream?: (exchange: Exchange) => void
 }
 
+/** A CONNECT: for `protocol` a `path` as well. */
+export type Http3ConnectOptions = Omit<Http3RequestOptions, 'method' | 'body' | 'trailers'> & {
+  /** Upgrade token of an extended CONNECT (RFC 9220), e.g. `websocket`; absent = a TCP tunnel to `authority`. */
+  readonly protocol?: string
+}
+
+/** The server answered CONNECT with something else than 2xx. */
+export class Http3ConnectError extends Http3Error {
+  readonly response: Http3Response
+
+  constructor(response: Http3Response) {
+    const details = { by: 'peer' as const, streamId: response.streamId }
+    super('ERR_HTTP3_CONNECT_REFUSED', `server answered CONNECT with status ${response.status}`, details)
+    this.response = response
+  }
+}
+
 export interface Http3Response {
   readonly streamId: number
   readonly status: number
@@ -49,30 +69,46 @@ export interface Http3Response {
   stats(): StreamStats | undefined
 }
 
+interface Opened {
+  readonly exchange: Exchange
+  readonly body: IncomingBody
+  readonly writer: BodyWriter
+  readonly closed: Promise<void>
+}
+
 interface Waiting {
   readonly lines: HeaderList
   readonly options: Http3RequestOptions
   readonly response: PromiseWithResolvers<Http3Response>
   /** Takes the listener for an abort while waiting off the signal. */
   detach: (() => void) | undefined
+  /** Not before the handshake is complete: the method is not safe, or the server has answered 425. */
+  mustNotBeEarly: boolean
+  readonly onOpened?: (opened: Opened) => void
 }
 
+/** Requests and tunnels of one connection. `signal`s, GOAWAY and 0-RTT are taken care of. */
 export class Http3Client {
   readonly session: Http3Session
   readonly #connection: Http3Connection
   /** Requests that wait for a stream, oldest first. */
   readonly #waiting: Set<Waiting>
   readonly #drained: PromiseWithResolvers<void>
+  readonly #settings: PromiseWithResolvers<Http3Settings>
 
   constructor(connection: Http3Connection, options: Http3ClientOptions = {}) {
     this.#connection = connection
     this.#waiting = new Set()
     this.#drained = Promise.withResolvers()
+    this.#settings = Promise.withResolvers()
+    this.#settings.promise.catch(() => undefined)
     const session = new Http3Session({
       role: 'client',
       transport: connection.transport,
       clock: options.clock ?? clockUs,
+      isEstablished: () => isEstablished(connection),
       ...(options.config === undefined ? {} : { config: options.config }),
+      onSettings: (settings) => this.#settings.resolve(settings),
       onStreamsAvailable: () => this.#openWaiting(),
       onGoaway: () => this.#failWaiting(),
       onDrained: () => {
@@ -80,7 +116,8 @@ export class Http3Client {
         // RFC 9114 §5.2: nothing runs and nothing new may start; the server waits for this before it goes.
         void connection.close(h3ErrorCodes.H3_NO_ERROR, '')
       },
-      onClosed: () => {
+      onClosed: (error) => {
+        this.#settings.reject(error)
         this.#failWaiting()
         this.#drained.resolve()
       },
@@ -108,15 +145,31 @@ export class Http3Client {
    * server did not process it.
    */
   request(options: Http3RequestOptions): Promise<Http3Response> {
-    const response = Promise.withResolvers<Http3Response>()
-    try {
-      if (options.signal?.aborted === true) throw aborted(undefined, options.signal)
-      const waiting: Waiting = { lines: requestLines(options), options, response, detach: undefined }
-      if (this.#waiting.size > 0 || !this.#open(waiting)) this.#wait(waiting)
-    } catch (error) {
-      response.reject(error)
+    return this.#send(options)
+  }
+
+  /** SETTINGS of the server, once they have arrived. Rejects when the connection ends before. */
+  get serverSettings(): Promise<Http3Settings> {
+    return this.#settings.promise
+  }
+
+  /**
+   * CONNECT: resolves with the tunnel when the server accepts. Rejects with `Http3ConnectError`, which has the response,
+   * when it does not, and with `ERR_HTTP3_UNSUPPORTED` where `protocol` needs RFC 9220 and the server has not announced it.
+   * `signal` ends the tunnel, too.
+   */
+  async connect(options: Http3ConnectOptions): Promise<Http3Tunnel> {
+    if (options.protocol !== undefined) await unlessAborted(this.#settings.promise, options.signal)
+    let opened: Opened | undefined
+    const response = await this.#send({ ...options, method: 'CONNECT' }, (parts) => {
+      opened = parts
+    })
+    if (opened === undefined) throw new Error('a response without a request')
+    if (response.status > 299) {
+      opened.exchange.finish()
+      throw new Http3ConnectError(response)
     }
-    return response.promise
+    return new Http3Tunnel({ ...opened, headers: response.headers })
   }
 
   /** Lets running requests finish, then closes. */
@@ -125,6 +178,38 @@ export class Http3Client {
     this.#failWaiting()
     await this.#drained.promise
     return this.#connection.close(h3ErrorCodes.H3_NO_ERROR, '')
+  }
+
+  #send(
+    options: Http3RequestOptions & { readonly protocol?: string },
+    onOpened?: Waiting['onOpened'],
+  ): Promise<Http3Response> {
+    const response = Promise.withResolvers<Http3Response>()
+    try {
+      if (options.signal?.aborted === true) throw aborted(undefined, options.signal)
+      const waiting: Waiting = {
+        lines: requestLines(options),
+        options,
+        response,
+        detach: undefined,
+        // RFC 8470 §4: "Absent other information, clients MAY send requests with safe HTTP methods in early data … and MUST NOT send unsafe methods"
+        mustNotBeEarly: !isSafeMethod(options.method),
+        ...(onOpened === undefined ? {} : { onOpened }),
+      }
+      this.#openOrWait(waiting)
+    } catch (error) {
+      response.reject(error)
+    }
+    return response.promise
+  }
+
+  #openOrWait(waiting: Waiting): void {
+    const isQueueing = this.#waiting.size > 0 && isEstablished(this.#connection)
+    if (isQueueing || this.#isTooEarly(waiting) || !this.#open(waiting)) this.#wait(waiting)
+  }
+
+  #isTooEarly(waiting: Waiting): boolean {
+    return waiting.mustNotBeEarly && !isEstablished(this.#connection) && this.session.closeError === undefined
   }
 
   #wait(waiting: Waiting): void {
@@ -140,6 +225,7 @@ export class Http3Client {
 
   #openWaiting(): void {
     for (const waiting of this.#waiting) {
+      if (this.#isTooEarly(waiting)) continue
       try {
         if (!this.#open(waiting)) return
       } catch (error) {
@@ -168,7 +254,8 @@ export class Http3Client {
     waiting.detach?.()
     const body = new IncomingBody(exchange)
     const writer = new BodyWriter(exchange)
-    this.#attach(exchange, body, writer, waiting)
+    const closed = this.#attach(exchange, body, writer, waiting)
+    waiting.onOpened?.({ exchange, body, writer, closed })
     options.onStream?.(exchange)
     if (!endStream && (hasBody || options.trailers !== undefined)) void this.#upload(exchange, body, writer, waiting)
     const onAbort = () => {
@@ -186,11 +273,16 @@ export class Http3Client {
     return true
   }
 
-  #attach(exchange: Exchange, body: IncomingBody, writer: BodyWriter, waiting: Waiting): void {
+  /** Returns what resolves when the exchange is over. */
+  #attach(exchange: Exchange, body: IncomingBody, writer: BodyWriter, waiting: Waiting): Promise<void> {
     const { options, response } = waiting
+    const closed = Promise.withResolvers<void>()
     exchange.events = {
       onInformational: (head) => options.onInformational?.(head),
-      onResponse: (head) => response.resolve(createResponse(exchange, head, body)),
+      onResponse: (head) => {
+        if (head.status === 425 && this.#sendAgain(exchange, body, waiting)) return
+        response.resolve(createResponse(exchange, head, body))
+      },
       onReadable: () => body.onReadable(),
       onDrain: () => writer.onDrain(),
       onOutboundError: (error) => writer.fail(error),
@@ -203,8 +295,25 @@ export class Http3Client {
       },
       onClosed: () => {
         if (typeof exchange.context === 'function') exchange.context()
+        closed.resolve()
       },
     }
+    return closed.promise
+  }
+
+  // RFC 8470 §5.2: "A user agent that sends a request in early data … can retry it automatically" after 425 (Too Early)
+  #sendAgain(exchange: Exchange, body: IncomingBody, waiting: Waiting): boolean {
+    const { options } = waiting
+    const isReplayable = knownLength(options.body) !== undefined && options.signal?.aborted !== true
+    if (!exchange.isEarly || !isReplayable) return false
+    body.cancel('H3_NO_ERROR')
+    waiting.mustNotBeEarly = true
+    try {
+      this.#openOrWait(waiting)
+    } catch (error) {
+      waiting.response.reject(error)
+    }
+    return true
   }
 
   async #upload(exchange: Exchange, body: IncomingBody, writer: BodyWriter, waiting: Waiting): Promise<void> {
@@ -244,11 +353,13 @@ function createResponse(exchange: Exchange, head: ResponseHead, body: IncomingBo
 }
 
 /** Pseudo-header fields first, names in lower case, content-length where it is known. */
-function requestLines(options: Http3RequestOptions): HeaderList {
+function requestLines(options: Http3RequestOptions & { readonly protocol?: string }): HeaderList {
+  const hasTarget = options.method !== 'CONNECT' || options.protocol !== undefined
   const lines: HeaderLine[] = [[':method', options.method]]
-  if (options.method !== 'CONNECT') lines.push([':scheme', options.scheme ?? 'https'])
+  if (options.protocol !== undefined) lines.push([':protocol', options.protocol])
+  if (hasTarget) lines.push([':scheme', options.scheme ?? 'https'])
   lines.push([':authority', options.authority])
-  if (options.method !== 'CONNECT') lines.push([':path', options.path ?? '/'])
+  if (hasTarget) lines.push([':path', options.path ?? '/'])
   for (const [name, value] of options.headers ?? []) lines.push([name.toLowerCase(), value])
   const length = knownLength(options.body)
   const isEmpty = options.body === null || options.body === undefined
@@ -266,6 +377,20 @@ function aborted(streamId: number | undefined, signal: AbortSignal | undefined):
     `${where}: aborted by the caller`,
     streamId === undefined ? details : { ...details, streamId },
   )
+}
+
+/** Settles like `promise`, unless `signal` fires first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  const abort = Promise.withResolvers<never>()
+  const onAbort = () => abort.reject(aborted(undefined, signal))
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, abort.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
 }
 
 function text(error: unknown): string {

@@ -11,6 +11,10 @@ export interface Http3Config {
   readonly resetBurst: number
   /** Resets forgiven per second (needs a clock) beside one for each request that ran to its end. */
   readonly resetRefillPerSecond: number
+  /** Server: announce and take CONNECT with `:protocol` (RFC 9220), for WebSocket, WebTransport and the like. */
+  readonly extendedConnect: boolean
+  /** Announce and take HTTP Datagrams in QUIC DATAGRAM frames (RFC 9297). */
+  readonly datagrams: boolean
 }
 
 export const http3Defaults: Http3Config = {
@@ -19,6 +23,8 @@ export const http3Defaults: Http3Config = {
   qpackBlockedStreams: 16,
   resetBurst: 200,
   resetRefillPerSecond: 20,
+  extendedConnect: false,
+  datagrams: false,
 }
 
 /** Fills in defaults and checks every bound. Throws RangeError naming the option. */
@@ -32,7 +38,7 @@ export function resolveHttp3Config(config: Partial<Http3Config> = {}): Http3Conf
   return resolved
 }
 
-function check(name: keyof Http3Config, value: number, min: number, max: number): void {
+function check(name: string, value: number, min: number, max: number): void {
   if (Number.isInteger(value) && value >= min && value <= max) return
   throw new RangeError(`http3 option ${name} is ${value}; it must be a whole number from ${min} to ${max}`)
 }

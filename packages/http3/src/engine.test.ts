@@ -89,7 +89,8 @@ for (let seed = 1; seed <= 12; seed++) {
       assert.deepEqual(await response.trailers, [['x-n', String(n)]])
     })
     await world.settle(Promise.all(all), 300_000_000)
-    assert.equal(client.session.activeExchanges, 0)
+    // The last acknowledgment of what was uploaded may still be under way.
+    world.until(() => client.session.activeExchanges === 0)
   })
 }
 

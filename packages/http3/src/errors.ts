@@ -1,6 +1,8 @@
 /** HTTP/3 and QPACK error codes (RFC 9114 §8.1, RFC 9204 §6) and the errors applications see. */
 
 export const h3ErrorCodes = {
+  /** RFC 9297 §5.2. */
+  H3_DATAGRAM_ERROR: 0x33,
   H3_NO_ERROR: 0x100,
   H3_GENERAL_PROTOCOL_ERROR: 0x101,
   H3_INTERNAL_ERROR: 0x102,
@@ -52,6 +54,10 @@ export type Http3ErrorCode =
   | 'ERR_HTTP3_GOING_AWAY'
   /** The caller's AbortSignal fired. */
   | 'ERR_HTTP3_ABORTED'
+  /** The peer has not announced the extension that the call needs, e.g. extended CONNECT. */
+  | 'ERR_HTTP3_UNSUPPORTED'
+  /** The server answered CONNECT with another status than 2xx; `Http3ConnectError.response` is its answer. */
+  | 'ERR_HTTP3_CONNECT_REFUSED'
 
 export interface Http3ErrorDetails {
   /** Who sent or raised it: `peer` = it came in (reset, stop, close); `local` = this endpoint, the message says why. */

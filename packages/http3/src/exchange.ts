@@ -10,6 +10,7 @@ import {
   h3ErrorName,
 } from './errors.ts'
 import { encodeFrame, encodeFrameHeader, FrameType } from './frames.ts'
+import { HELD_DATAGRAMS_MAX, type HttpDatagrams } from './http-datagrams.ts'
 import { fieldSectionBytes, type HeaderList } from './headers.ts'
 import { type BodyStatus, type BodyVisitor, InboundMessage, type MessageHead } from './inbound-message.ts'
 import type { QpackDecoder } from './qpack/decoder.ts'
@@ -26,6 +27,8 @@ export interface ExchangeEvents {
   onReadable?(): void
   /** All that `writeBody` had to queue is with the transport. */
   onDrain?(): void
+  /** An HTTP Datagram; the bytes are the listener's own. Those that came before it listened are kept, 64 at most. */
+  onDatagram?(payload: Uint8Array): void
   /** The incoming message will not be completed. */
   onInboundError?(error: Http3Error): void
   /** The peer takes no more of the outgoing message; with H3_NO_ERROR it merely needs no more. */
@@ -55,8 +58,13 @@ export interface ExchangeHost {
   readonly transport: StreamTransport
   readonly decoder: QpackDecoder
   readonly maxHeaderBytes: number
+  /** Requests may carry `:protocol`. */
+  readonly allowsProtocol: boolean
+  readonly datagrams: HttpDatagrams
   peerMaxFieldSectionBytes(): number
   nowUs(): Micros
+  /** The TLS handshake is complete: what arrives now cannot be a replay. */
+  isEstablished(): boolean
   /** Encodes a section and writes the instructions it depends on first. */
   encodeSection(id: StreamId, lines: HeaderList): Uint8Array
   /** Writes decoder instructions that reading left. */
@@ -76,6 +84,8 @@ export class Exchange {
   context: unknown
   /** For the session's limit of resets. */
   isCountedAsReset: boolean
+  /** Server: the request arrived as 0-RTT data and might be a replay. Client: it was sent so. RFC 8470 §3, §4. */
+  isEarly: boolean
   readonly #host: ExchangeHost
   readonly #inbound: InboundMessage
   readonly #writer: StreamWriter
@@ -89,18 +99,21 @@ export class Exchange {
   #isClosed: boolean
   #isHeadDelivered: boolean
   #finalStats: StreamStats | undefined
+  #heldDatagrams: Uint8Array[]
 
   constructor(host: ExchangeHost, id: StreamId, request: RequestHead | undefined) {
     this.id = id
     this.events = NO_EVENTS
     this.context = undefined
     this.isCountedAsReset = false
+    this.isEarly = request !== undefined && !host.isEstablished()
     this.#host = host
     this.#request = request
     this.#inbound = new InboundMessage(host.transport, id, host.decoder, {
       expects: host.role === 'server' ? 'request' : 'response',
       requestMethod: request?.method,
       maxHeaderBytes: host.maxHeaderBytes,
+      allowsProtocol: host.allowsProtocol,
     })
     this.#writer = new StreamWriter(host.transport, id)
     const never = Number.NaN
@@ -122,6 +135,7 @@ export class Exchange {
     this.#isClosed = false
     this.#isHeadDelivered = false
     this.#finalStats = undefined
+    this.#heldDatagrams = []
   }
 
   /** The request, known from the start on a client and from `onRequest` on a server. */
@@ -254,6 +268,30 @@ export class Exchange {
     this.#endStream()
   }
 
+  /** Largest HTTP Datagram that can be sent now; 0 = not negotiated, or the request defines none. */
+  get datagramBytesMax(): number {
+    return this.#request?.protocol === undefined ? 0 : this.#host.datagrams.payloadBytesMax(this.id)
+  }
+
+  /**
+   * Sends an HTTP Datagram, unreliably; `payload` may be changed afterwards. False = not negotiated, too large, or the
+   * stream's send side is over. Throws for requests other than extended CONNECT.
+   */
+  sendDatagram(payload: Uint8Array): boolean {
+    // RFC 9297 §2: "HTTP Datagrams MUST only be sent with an association to an HTTP request that explicitly supports them."
+    if (this.#request?.protocol === undefined) throw this.#stateError('only extended CONNECT carries datagrams')
+    // RFC 9297 §2.1: "HTTP/3 Datagrams MUST NOT be sent unless the corresponding stream's send side is open."
+    if (this.#isOutboundOver || this.#sendState !== 'body') return false
+    return this.#host.datagrams.send(this.id, payload)
+  }
+
+  /** Passes the datagrams that came before `events.onDatagram` was set. */
+  takeHeldDatagrams(): readonly Uint8Array[] {
+    const held = this.#heldDatagrams
+    this.#heldDatagrams = []
+    return held
+  }
+
   /** Gives up the outgoing message (RESET_STREAM). */
   reset(name: H3ErrorName): void {
     if (this.#isOutboundOver) return
@@ -298,6 +336,18 @@ export class Exchange {
   handleWritable(): void {
     if (this.#isOutboundOver || !this.#writer.flush()) return
     if (this.#sendState === 'body') this.events.onDrain?.()
+  }
+
+  handleDatagram(payload: Uint8Array): void {
+    // RFC 9297 §2.1: "If a datagram is received after the corresponding stream's receive side is closed, the received datagrams MUST be silently dropped."
+    if (this.#isInboundOver) return
+    const request = this.#request
+    if (request !== undefined && request.protocol === undefined) this.#refuseDatagrams(request)
+    else if (this.events.onDatagram !== undefined) this.events.onDatagram(payload)
+    else {
+      if (this.#heldDatagrams.length >= HELD_DATAGRAMS_MAX) this.#heldDatagrams.shift()
+      this.#heldDatagrams.push(payload)
+    }
   }
 
   handleReset(code: number): void {
@@ -354,6 +404,9 @@ export class Exchange {
     this.#timing.headersReceivedUs = this.#host.nowUs()
     if (head.kind === 'request') {
       this.#request = head
+      this.isEarly = !this.#host.isEstablished()
+      if (head.protocol === undefined && this.#heldDatagrams.length > 0) this.#refuseDatagrams(head)
+      if (this.#isInboundOver) return
       this.#host.onRequestHead(this)
     } else {
       this.events.onResponse?.(head, this.#inbound.isEnded)
@@ -411,6 +464,11 @@ export class Exchange {
     if (canAnswer) this.respond(431, answer, { endStream: true })
     else this.reset('H3_EXCESSIVE_LOAD')
     this.#failInbound(failure)
+  }
+
+  // RFC 9297 §2: "the receiver MUST terminate the request; if HTTP/3 is in use, the request stream MUST be aborted with H3_DATAGRAM_ERROR"
+  #refuseDatagrams({ method }: RequestHead): void {
+    this.#failStream(new H3StreamError('H3_DATAGRAM_ERROR', `${method} defines no datagrams`))
   }
 
   #failInbound(error: Http3Error): void {
@@ -521,5 +579,5 @@ function checkOutgoing<T>(parse: () => T, streamId: StreamId | undefined): T {
 
 /** Checks a request before a stream is opened for it. Throws Http3Error(ERR_HTTP3_INVALID_ARGUMENT). */
 export function checkOutgoingRequest(lines: HeaderList): RequestHead {
-  return checkOutgoing(() => parseRequestHead(lines), undefined)
+  return checkOutgoing(() => parseRequestHead(lines, true), undefined)
 }

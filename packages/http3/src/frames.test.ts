@@ -79,7 +79,13 @@ test('integer frames refuse missing and additional bytes with H3_FRAME_ERROR', (
 
 // spec: RFC 9114 §7.2.4#7, §7.2.4.1#2, §7.2.4.2#12, §9#1
 test('settings read back, reserved ones are ignored', () => {
-  const settings = { qpackMaxTableCapacityBytes: 4096, qpackBlockedStreams: 16, maxFieldSectionBytes: 65_536 }
+  const settings = {
+    qpackMaxTableCapacityBytes: 4096,
+    qpackBlockedStreams: 16,
+    maxFieldSectionBytes: 65_536,
+    allowsExtendedConnect: true,
+    allowsDatagrams: true,
+  }
   const payload = encodeSettings(settings, 1234)
   assert.deepEqual(decodeSettings(payload, 0, payload.length), settings)
   assert.equal(reservedCodepoint(0), 0x21)

@@ -22,6 +22,8 @@ export interface InboundOptions {
   /** Method of the request that a response answers: HEAD and CONNECT change what may follow its headers. */
   readonly requestMethod: string | undefined
   readonly maxHeaderBytes: number
+  /** Requests may carry `:protocol`. */
+  readonly allowsProtocol: boolean
 }
 
 export class InboundMessage {
@@ -221,7 +223,7 @@ export class InboundMessage {
       return
     }
     if (this.#options.expects === 'request') {
-      const head = parseRequestHead(lines)
+      const head = parseRequestHead(lines, this.#options.allowsProtocol)
       this.#isTunnel = head.method === 'CONNECT'
       this.head = head
       return

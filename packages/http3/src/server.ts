@@ -1,13 +1,15 @@
 /** HTTP/3 server side of one connection with promises: calls a handler for each request. */
 import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
-import { clockUs, type Http3Connection } from './connection.ts'
+import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
 import { type H3ErrorName, Http3Error, h3ErrorCodes } from './errors.ts'
 import type { Exchange, ExchangeTiming } from './exchange.ts'
 import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
+import { isSafeMethod } from './methods.ts'
 import { Http3Session } from './session.ts'
+import { Http3Tunnel } from './tunnel.ts'
 import type { RequestHead } from './validate.ts'
 
 /** Answers one request. When its promise settles, an unfinished response is ended, or reset if it failed. */
@@ -21,21 +23,30 @@ export interface ServeHttp3Options {
   readonly onError?: (error: unknown, request: ServerRequest) => void
   /** After `shutdown` and the last response: how long the client may take to close before we do. */
   readonly closeGraceMs?: number
+  /**
+   * Requests that arrived as 0-RTT data, which an attacker may replay: `safe` (when absent) answers those with an unsafe
+   * method with 425 and hands the others over marked `isEarly`; `all` hands over everything.
+   */
+  readonly earlyData?: 'safe' | 'all'
 }
 
-export const serveDefaults = { closeGraceMs: 1_000 } as const satisfies ServeHttp3Options
+export const serveDefaults = { closeGraceMs: 1_000, earlyData: 'safe' } as const satisfies ServeHttp3Options
 
 /** A request as its handler sees it. */
 export class ServerRequest {
   readonly streamId: number
   readonly method: string
+  /** Of an extended CONNECT (RFC 9220), e.g. `websocket`; answer with `response.accept` or a status. */
+  readonly protocol: string | undefined
   readonly scheme: string | undefined
   readonly authority: string | undefined
-  /** With query; undefined for CONNECT. */
+  /** With query; undefined for CONNECT without `protocol`. */
   readonly path: string | undefined
   readonly headers: HeaderList
   readonly contentLength: number | undefined
   readonly body: IncomingBody
+  /** Arrived as 0-RTT data: it might be a replay (RFC 8470). Answer 425 where that would do harm. */
+  readonly isEarly: boolean
   readonly #exchange: Exchange
   #abort: AbortController | undefined
   #abortedBy: Http3Error | undefined
@@ -43,6 +54,8 @@ export class ServerRequest {
   constructor(exchange: Exchange, head: RequestHead, body: IncomingBody) {
     this.streamId = exchange.id
     this.method = head.method
+    this.protocol = head.protocol
+    this.isEarly = exchange.isEarly
     this.scheme = head.scheme
     this.authority = head.authority
     this.path = head.path
@@ -99,10 +112,14 @@ export class ServerResponse {
   readonly closed: Promise<void>
   readonly #exchange: Exchange
   readonly #writer: BodyWriter
+  readonly #body: IncomingBody
+  #tunnel: Http3Tunnel | undefined
 
-  constructor(exchange: Exchange, writer: BodyWriter, closed: Promise<void>) {
+  constructor(exchange: Exchange, writer: BodyWriter, body: IncomingBody, closed: Promise<void>) {
     this.#exchange = exchange
     this.#writer = writer
+    this.#body = body
+    this.#tunnel = undefined
     this.closed = closed
   }
 
@@ -113,6 +130,29 @@ export class ServerResponse {
   /** `end` was called, or the response was given up. */
   get isEnded(): boolean {
     return this.#exchange.areHeadersSent && !this.#exchange.isWritable
+  }
+
+  /** What `accept` returned. */
+  get tunnel(): Http3Tunnel | undefined {
+    return this.#tunnel
+  }
+
+  /** Answers CONNECT with 2xx. The tunnel is its owner's from now on, also when the handler has returned. */
+  accept(headers: HeaderList = [], status = 200): Http3Tunnel {
+    const { request } = this.#exchange
+    if (request.method !== 'CONNECT' || status < 200 || status > 299) {
+      const message = `stream ${this.#exchange.id}: only CONNECT is accepted, with 2xx; this is ${request.method}, ${status}`
+      throw new Http3Error('ERR_HTTP3_INVALID_ARGUMENT', message, { by: 'local', streamId: this.#exchange.id })
+    }
+    this.#exchange.respond(status, lowerCase(headers))
+    this.#tunnel = new Http3Tunnel({
+      exchange: this.#exchange,
+      body: this.#body,
+      writer: this.#writer,
+      headers: request.headers,
+      closed: this.closed,
+    })
+    return this.#tunnel
   }
 
   /** A 1xx response, e.g. 103 Early Hints. */
@@ -178,6 +218,7 @@ export function serveHttp3(
     role: 'server',
     transport: connection.transport,
     clock: options.clock ?? clockUs,
+    isEstablished: () => isEstablished(connection),
     ...(options.config === undefined ? {} : { config: options.config }),
     onRequest: (exchange) => serveRequest(exchange, handler, options),
     onDrained: () => drained.resolve(),
@@ -195,11 +236,18 @@ export function serveHttp3(
 }
 
 function serveRequest(exchange: Exchange, handler: Http3Handler, options: ServeHttp3Options): void {
+  const policy = options.earlyData ?? serveDefaults.earlyData
+  if (exchange.isEarly && policy === 'safe' && !isSafeMethod(exchange.request.method)) {
+    // RFC 8470 §5.2: the client sends it again after the handshake
+    exchange.respond(425, [['content-length', '0']], { endStream: true })
+    exchange.stopReading('H3_NO_ERROR')
+    return
+  }
   const body = new IncomingBody(exchange)
   const writer = new BodyWriter(exchange)
   const closed = Promise.withResolvers<void>()
   const request = new ServerRequest(exchange, exchange.request, body)
-  const response = new ServerResponse(exchange, writer, closed.promise)
+  const response = new ServerResponse(exchange, writer, body, closed.promise)
   exchange.events = {
     onReadable: () => body.onReadable(),
     onDrain: () => writer.onDrain(),
@@ -225,6 +273,7 @@ async function runHandler(
 ): Promise<void> {
   try {
     await handler(request, response)
+    if (response.tunnel !== undefined) return
     if (!exchange.areHeadersSent && !exchange.isClosed) {
       throw new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${exchange.id}: the handler sent no response`, {
         by: 'local',

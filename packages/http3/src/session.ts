@@ -5,6 +5,7 @@ import { ControlStreamReader } from './control-stream.ts'
 import { H3ConnectionError, Http3Error, h3ErrorCodes, h3ErrorName } from './errors.ts'
 import { checkOutgoingRequest, Exchange, type ExchangeEvents, type ExchangeHost } from './exchange.ts'
 import type { HeaderList } from './headers.ts'
+import { HttpDatagrams } from './http-datagrams.ts'
 import { OwnStreams } from './own-streams.ts'
 import { PeerStreams } from './peer-streams.ts'
 import { QpackDecoder } from './qpack/decoder.ts'
@@ -18,6 +19,8 @@ export interface Http3SessionOptions {
   readonly config?: Partial<Http3Config>
   /** For `Exchange.timing` and for the reset limit; without it times are NaN. */
   readonly clock?: () => Micros
+  /** Whether the TLS handshake is complete; absent = it is. Requests before that are marked as early. */
+  readonly isEstablished?: () => boolean
   /** Any non-negative integer below 2^20: selects the reserved codepoints we send to keep peers tolerant. */
   readonly grease?: number
   /** Server: a request's headers have arrived. Set `exchange.events`, then answer now or later. */
@@ -48,6 +51,7 @@ export class Http3Session {
   readonly #peerStreams: PeerStreams
   readonly #resetGuard: ResetGuard
   readonly #own: OwnStreams
+  readonly #datagrams: HttpDatagrams
   #isStarted: boolean
   #peerSettings: Http3Settings
   #highestRequestId: number
@@ -72,8 +76,15 @@ export class Http3Session {
       maxBlockedStreams: qpackBlockedStreams,
       maxFieldSectionBytes: maxHeaderBytes,
     })
-    this.#host = this.#createHost()
     this.#exchanges = new Map()
+    this.#datagrams = new HttpDatagrams({
+      transport: options.transport,
+      role: options.role,
+      isAnnounced: this.#config.datagrams,
+      find: (id) => this.#exchanges.get(id),
+      mayOpen: (id) => id > this.#highestRequestId && id < this.#goawayId,
+    })
+    this.#host = this.#createHost()
     this.#peerStreams = this.#createPeerStreams()
     this.#resetGuard = new ResetGuard(
       { burst: resetBurst, refillPerSecond: resetRefillPerSecond },
@@ -87,6 +98,8 @@ export class Http3Session {
         qpackMaxTableCapacityBytes: qpackTableBytes,
         qpackBlockedStreams,
         maxFieldSectionBytes: maxHeaderBytes,
+        allowsExtendedConnect: options.role === 'server' && this.#config.extendedConnect,
+        allowsDatagrams: this.#config.datagrams,
       },
       grease: options.grease ?? 0,
     })
@@ -142,6 +155,8 @@ export class Http3Session {
     if (this.#closeError !== undefined) throw this.#closeError
     if (this.#isShuttingDown) throw goingAway(undefined)
     const head = checkOutgoingRequest(headers)
+    // RFC 8441 §3, RFC 9220 §3: not before the server has announced it
+    if (head.protocol !== undefined && !this.#peerSettings.allowsExtendedConnect) throw unsupported(head.protocol)
     const id = this.#transport.openStream('bidirectional')
     if (id === undefined) return undefined
     const exchange = new Exchange(this.#host, id, head)
@@ -218,6 +233,9 @@ export class Http3Session {
       case 'streamDelivered':
         this.#exchanges.get(event.id)?.handleDelivered()
         return
+      case 'datagram':
+        this.#datagrams.handle(event.data)
+        return
       case 'streamsAvailable':
         if (event.streamKind === 'unidirectional') {
           this.#openOwnStreams()
@@ -254,7 +272,9 @@ export class Http3Session {
       return
     }
     if (id > this.#highestRequestId) this.#highestRequestId = id
-    this.#exchanges.set(id, new Exchange(this.#host, id, undefined))
+    const exchange = new Exchange(this.#host, id, undefined)
+    this.#exchanges.set(id, exchange)
+    this.#datagrams.onOpened(exchange)
   }
 
   #onStreamReset(id: StreamId, code: number): void {
@@ -312,6 +332,7 @@ export class Http3Session {
   // RFC 9114 §7.2.4.2#8, §7.2.4.2#9: defaults hold until "a server has provided new settings, clients MUST comply with those values"
   #onSettings(settings: Http3Settings): void {
     this.#peerSettings = settings
+    this.#datagrams.isAllowedByPeer = settings.allowsDatagrams
     this.#encoder.onPeerSettings({
       maxTableCapacityBytes: settings.qpackMaxTableCapacityBytes,
       maxBlockedStreams: settings.qpackBlockedStreams,
@@ -360,6 +381,9 @@ export class Http3Session {
       transport: this.#transport,
       decoder: this.#decoder,
       maxHeaderBytes: this.#config.maxHeaderBytes,
+      allowsProtocol: this.#config.extendedConnect,
+      datagrams: this.#datagrams,
+      isEstablished: this.#options.isEstablished ?? (() => true),
       peerMaxFieldSectionBytes: () => this.#peerSettings.maxFieldSectionBytes,
       nowUs: this.#options.clock ?? (() => Number.NaN),
       encodeSection: (id, lines) => {
@@ -440,6 +464,11 @@ function goingAway(streamId: StreamId | undefined): Http3Error {
   const details = streamId === undefined ? { by: 'peer' as const } : { by: 'peer' as const, streamId }
   const message = 'server is shutting down and did not process the request; send it on another connection'
   return new Http3Error('ERR_HTTP3_GOING_AWAY', message, details)
+}
+
+function unsupported(protocol: string): Http3Error {
+  const message = `the server has not announced extended CONNECT (RFC 9220); "${protocol}" cannot be asked for`
+  return new Http3Error('ERR_HTTP3_UNSUPPORTED', message, { by: 'local' })
 }
 
 /** Who, what, why, in one sentence. */

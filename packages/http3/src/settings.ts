@@ -17,6 +17,10 @@ export interface Http3Settings {
   readonly qpackBlockedStreams: number
   /** `Infinity` = no limit stated. */
   readonly maxFieldSectionBytes: number
+  /** Server: takes CONNECT with `:protocol` (RFC 9220). */
+  readonly allowsExtendedConnect: boolean
+  /** Takes HTTP Datagrams in QUIC DATAGRAM frames (RFC 9297 §2.1.1). */
+  readonly allowsDatagrams: boolean
 }
 
 /** What holds for a peer that has not said otherwise. */
@@ -24,6 +28,8 @@ export const unsetSettings: Http3Settings = {
   qpackMaxTableCapacityBytes: 0,
   qpackBlockedStreams: 0,
   maxFieldSectionBytes: Number.POSITIVE_INFINITY,
+  allowsExtendedConnect: false,
+  allowsDatagrams: false,
 }
 
 /** RFC 9114 §7.2.4.1: identifiers of HTTP/2 settings; "their receipt MUST be treated as … H3_SETTINGS_ERROR". */
@@ -44,6 +50,8 @@ export function encodeSettings(settings: Http3Settings, grease: number): Uint8Ar
   if (Number.isFinite(settings.maxFieldSectionBytes)) {
     pairs.push([SettingId.MaxFieldSectionSize, settings.maxFieldSectionBytes])
   }
+  if (settings.allowsExtendedConnect) pairs.push([SettingId.EnableConnectProtocol, 1])
+  if (settings.allowsDatagrams) pairs.push([SettingId.H3Datagram, 1])
   pairs.push([reservedCodepoint(grease), grease])
   let length = 0
   for (const [id, value] of pairs) length += varintLength(id) + varintLength(value)
@@ -65,6 +73,8 @@ export function decodeSettings(bytes: Uint8Array, start: number, end: number): H
   let qpackMaxTableCapacityBytes = unsetSettings.qpackMaxTableCapacityBytes
   let qpackBlockedStreams = unsetSettings.qpackBlockedStreams
   let maxFieldSectionBytes = unsetSettings.maxFieldSectionBytes
+  let allowsExtendedConnect = false
+  let allowsDatagrams = false
   while (reader.offset < end) {
     const id = integer(reader)
     const value = integer(reader)
@@ -77,12 +87,22 @@ export function decodeSettings(bytes: Uint8Array, start: number, end: number): H
     if (id === SettingId.QpackMaxTableCapacity) qpackMaxTableCapacityBytes = value
     else if (id === SettingId.QpackBlockedStreams) qpackBlockedStreams = value
     else if (id === SettingId.MaxFieldSectionSize) maxFieldSectionBytes = value
-    else if ((id === SettingId.EnableConnectProtocol || id === SettingId.H3Datagram) && value > 1) {
-      // RFC 9220 §3 with RFC 8441 §3, RFC 9297 §2.1.1: only 0 and 1 exist.
-      throw new H3ConnectionError('H3_SETTINGS_ERROR', `setting 0x${id.toString(16)} is ${value}, allowed are 0 and 1`)
-    }
+    else if (id === SettingId.EnableConnectProtocol) allowsExtendedConnect = flag(id, value)
+    else if (id === SettingId.H3Datagram) allowsDatagrams = flag(id, value)
   }
-  return { qpackMaxTableCapacityBytes, qpackBlockedStreams, maxFieldSectionBytes }
+  return {
+    qpackMaxTableCapacityBytes,
+    qpackBlockedStreams,
+    maxFieldSectionBytes,
+    allowsExtendedConnect,
+    allowsDatagrams,
+  }
+}
+
+/** RFC 9220 §3 with RFC 8441 §3, RFC 9297 §2.1.1: only 0 and 1 exist. */
+function flag(id: number, value: number): boolean {
+  if (value <= 1) return value === 1
+  throw new H3ConnectionError('H3_SETTINGS_ERROR', `setting 0x${id.toString(16)} is ${value}, allowed are 0 and 1`)
 }
 
 function integer(reader: Reader): number {

@@ -5,11 +5,13 @@ import type { HeaderLine, HeaderList } from './headers.ts'
 export interface RequestHead {
   readonly kind: 'request'
   readonly method: string
-  /** Undefined for CONNECT. */
+  /** Of an extended CONNECT (RFC 9220), e.g. `websocket`; undefined for everything else. */
+  readonly protocol: string | undefined
+  /** Undefined for CONNECT without `:protocol`. */
   readonly scheme: string | undefined
   /** From `:authority`, else from Host; undefined when the scheme needs none. */
   readonly authority: string | undefined
-  /** Undefined for CONNECT. */
+  /** Undefined for CONNECT without `:protocol`. */
   readonly path: string | undefined
   /** Fields without pseudo-header fields. */
   readonly headers: HeaderList
@@ -24,18 +26,29 @@ export interface ResponseHead {
 }
 
 /** Parts of a request by pseudo-header field. */
-type Pseudo = Record<':method' | ':scheme' | ':authority' | ':path', string | undefined>
+type Pseudo = Record<':method' | ':scheme' | ':authority' | ':path' | ':protocol', string | undefined>
 
 function malformed(reason: string): never {
   // RFC 9114 §4.1.2: "MUST be treated as a stream error of type H3_MESSAGE_ERROR"
   throw new H3StreamError('H3_MESSAGE_ERROR', reason)
 }
 
-/** Reads and checks the header section of a request. Throws H3StreamError(H3_MESSAGE_ERROR). */
-export function parseRequestHead(lines: HeaderList): RequestHead {
-  const pseudo: Pseudo = { ':method': undefined, ':scheme': undefined, ':authority': undefined, ':path': undefined }
+/**
+ * Reads and checks the header section of a request. `allowsProtocol` = extended CONNECT was announced (RFC 9220).
+ * Throws H3StreamError(H3_MESSAGE_ERROR).
+ */
+export function parseRequestHead(lines: HeaderList, allowsProtocol = false): RequestHead {
+  const pseudo: Pseudo = {
+    ':method': undefined,
+    ':scheme': undefined,
+    ':authority': undefined,
+    ':path': undefined,
+    ':protocol': undefined,
+  }
   const headers = splitPseudo(lines, (name, value) => {
-    if (!Object.hasOwn(pseudo, name)) malformed(`request with pseudo-header field ${quote(name)}`)
+    // RFC 8441 §3, RFC 9220 §3: nobody may send :protocol to a server that has not announced it
+    if (!Object.hasOwn(pseudo, name) || (name === ':protocol' && !allowsProtocol))
+      malformed(`request with pseudo-header field ${quote(name)}`)
     const key = name as keyof Pseudo
     if (pseudo[key] !== undefined) malformed(`pseudo-header field ${name} occurs twice`)
     pseudo[key] = value
@@ -46,16 +59,27 @@ export function parseRequestHead(lines: HeaderList): RequestHead {
   if (!isToken(method)) malformed(`method ${quote(method)} is not a token`)
   const authority = pseudo[':authority']
   if (authority !== undefined) checkAuthority(authority)
-  if (method === 'CONNECT') {
+  const protocol = pseudo[':protocol']
+  if (protocol !== undefined) checkProtocol(method, protocol)
+  if (method === 'CONNECT' && protocol === undefined) {
     // RFC 9114 §4.4: ":scheme and :path pseudo-header fields are omitted", ":authority" names host and port
     if (pseudo[':scheme'] !== undefined || pseudo[':path'] !== undefined) malformed('CONNECT with :scheme or :path')
     if (authority === undefined || authority === '') malformed('CONNECT without :authority')
-    return { kind: 'request', method, scheme: undefined, authority, path: undefined, headers, contentLength }
+    const none = { protocol, scheme: undefined, path: undefined }
+    return { kind: 'request', method, authority, headers, contentLength, ...none }
   }
   return checkTarget(method, pseudo, host, headers, contentLength)
 }
 
-/** RFC 9114 §4.3.1, requests other than CONNECT. */
+/** RFC 8441 §4: ":protocol" belongs to CONNECT and names an upgrade token (RFC 9110 §16.7). */
+function checkProtocol(method: string, protocol: string): void {
+  if (method !== 'CONNECT') malformed(`:protocol with the method ${quote(method)}, which is not CONNECT`)
+  const parts = protocol.split('/')
+  if (parts.length > 2 || !parts.every(isToken)) malformed(`:protocol ${quote(protocol)} is not an upgrade token`)
+}
+
+// RFC 8441 §4: "On requests that contain the :protocol pseudo-header field, the :scheme and :path pseudo-header fields of the target URI MUST also be included"
+/** RFC 9114 §4.3.1, requests other than CONNECT; with `:protocol` that one, too. */
 function checkTarget(
   method: string,
   pseudo: Pseudo,
@@ -85,7 +109,7 @@ function checkTarget(
     const char = path.charCodeAt(i)
     if (char <= 0x20 || char >= 0x7f) malformed(`path has the character 0x${char.toString(16)}`)
   }
-  return { kind: 'request', method, scheme, authority, path, headers, contentLength }
+  return { kind: 'request', method, protocol: pseudo[':protocol'], scheme, authority, path, headers, contentLength }
 }
 
 /** Reads and checks the header section of a response. Throws H3StreamError(H3_MESSAGE_ERROR). */

@@ -113,6 +113,11 @@ export class QuicConnection implements AsyncDisposable {
     return this.#handshake?.alpn
   }
 
+  /** The handshake is complete. */
+  get isEstablished(): boolean {
+    return this.#handshake !== undefined
+  }
+
   /** Why it ended; undefined while it is open. */
   get closeReason(): CloseReason | undefined {
     return this.#closeReason

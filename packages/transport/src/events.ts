@@ -1,6 +1,7 @@
 /** What a connection tells its application, and the interface an application protocol drives it through. */
 import type { DatagramOptions } from './datagram/datagram-queue.ts'
 import type { Micros } from './ports/datagrams.ts'
+import type { StreamPriority } from './stream/stream-priority.ts'
 
 export type StreamId = number
 export type StreamKind = 'bidirectional' | 'unidirectional'
@@ -104,6 +105,10 @@ export interface StreamTransport {
   stop(id: StreamId, code: ErrorCode): void
   /** RFC 9221. False = not negotiated, too large, or bound to a path that is not open; a full queue drops its oldest. */
   sendDatagram(data: Uint8Array, options?: DatagramOptions): boolean
+  /** Largest DATAGRAM payload that can be sent now; 0 = the peer takes none. */
+  readonly datagramBytesMax: number
+  /** Order or share of what we send on a stream; false when it is not open for sending. Throws ERR_PRIORITY. */
+  setStreamPriority(id: StreamId, priority: StreamPriority): boolean
   /** Closes the connection with an application error code; 0-length reason allowed. */
   close(code: ErrorCode, reason: string): void
   streamStats(id: StreamId): StreamStats | undefined

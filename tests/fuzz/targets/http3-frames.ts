@@ -6,17 +6,20 @@ import { type FuzzTarget, magnitude, promise, shape } from '../target.ts'
 
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'))
 
+const ourSettings = {
+  qpackMaxTableCapacityBytes: 4096,
+  qpackBlockedStreams: 16,
+  maxFieldSectionBytes: 16_384,
+  allowsExtendedConnect: true,
+  allowsDatagrams: true,
+}
+
 /** The first byte seeds the fragmentation; the rest is the stream. */
 export const http3Frames: FuzzTarget = {
   name: 'http3-frames',
   inputBytesMax: 2_048,
   seeds: () => [
-    Uint8Array.from([
-      1,
-      0x04,
-      9,
-      ...encodeSettings({ qpackMaxTableCapacityBytes: 4096, qpackBlockedStreams: 16, maxFieldSectionBytes: 16_384 }, 3),
-    ]),
+    Uint8Array.from([1, 0x04, 9, ...encodeSettings(ourSettings, 3)]),
     bytes('02 01 04 0000d1d7 00 05 68656c6c6f 00 00 21 03 aabbcc'),
     bytes('03 07 01 00 0d 01 08 05 03 000000 800f0700 06 0175 3d3120'),
     bytes('05 00 bfffffff 6161'),

@@ -3,6 +3,7 @@ import { h3ErrorName, Http3Error } from '../../../packages/http3/src/errors.ts'
 import type { Exchange } from '../../../packages/http3/src/exchange.ts'
 import type { HeaderList } from '../../../packages/http3/src/headers.ts'
 import { Http3Session } from '../../../packages/http3/src/session.ts'
+import { headersFrame } from '../../../packages/http3/src/testing/raw-peer.ts'
 import { type FuzzTarget, magnitude, promise, shape } from '../target.ts'
 import { ScriptedTransport } from './scripted-transport.ts'
 import { program, steps } from './steps.ts'
@@ -16,6 +17,14 @@ const requestHeaders: HeaderList = [
   [':scheme', 'https'],
   [':authority', 'a.test'],
   [':path', '/text'],
+]
+
+const connectHeaders: HeaderList = [
+  [':method', 'CONNECT'],
+  [':protocol', 'x-echo'],
+  [':scheme', 'https'],
+  [':authority', 'a.test'],
+  [':path', '/'],
 ]
 
 /** Operations of a step; the argument chooses the stream. */
@@ -32,14 +41,18 @@ const Op = {
   Shutdown: 9,
   Cancel: 10,
   Deliver: 11,
+  /** The argument is the quarter stream ID, or with an empty payload part of a broken one. */
+  Datagram: 12,
+  SendDatagram: 13,
 } as const
-const OPERATIONS = 12
+const OPERATIONS = 14
 
 const settings = bytes('00 04 04 01 40 64 07 04'.replace('04 04', '04 05'))
 const get = bytes('01 0d 0000 d1 d7 50 06 612e74657374 c1')
+const settingsWithAll = bytes('00 04 04 0801 3301')
 const ok = bytes('01 03 0000 d9 00 05 68656c6c6f')
 
-/** The low bit of the first byte is the role (1 = server), the next two bits choose how much credit there is. */
+/** The low bit of the first byte is the role (1 = server), the next two bits choose how much credit there is, bit 3 the extensions. */
 export const http3Session: FuzzTarget = {
   name: 'http3-session',
   inputBytesMax: 1_500,
@@ -91,6 +104,26 @@ export const http3Session: FuzzTarget = {
       [Op.Bytes, 7, bytes('c0 01 61 c1 01 62')],
       [Op.Read, 0, bytes('')],
     ),
+    extendedServer(
+      [Op.Datagram, 0, bytes('6562')],
+      [Op.Bytes, 2, settingsWithAll],
+      [Op.Bytes, 0, Uint8Array.from(headersFrame(connectHeaders))],
+      [Op.SendDatagram, 0, bytes('616263')],
+      [Op.Datagram, 0, bytes('64')],
+      [Op.Bytes, 0, bytes('00 03 616263')],
+      [Op.Read, 0, bytes('')],
+      [Op.BytesAndEnd, 4, get],
+      [Op.Datagram, 1, bytes('64')],
+    ),
+    extendedClient(
+      [Op.Bytes, 3, settingsWithAll],
+      [Op.Request, 0, bytes('')],
+      [Op.Bytes, 0, ok],
+      [Op.Datagram, 0, bytes('64')],
+      [Op.SendDatagram, 0, bytes('616263')],
+      [Op.Read, 0, bytes('')],
+      [Op.Cancel, 0, bytes('')],
+    ),
   ],
   dictionary: [
     '0000d1d7c1',
@@ -122,6 +155,9 @@ type Steps = readonly (readonly [operation: number, argument: number, payload: U
 const server = (...list: Steps) => Uint8Array.from([7, ...program(...list)])
 const client = (...list: Steps) => Uint8Array.from([6, ...program(...list)])
 
+const extendedServer = (...list: Steps) => Uint8Array.from([15, ...program(...list)])
+const extendedClient = (...list: Steps) => Uint8Array.from([14, ...program(...list)])
+
 class SessionRun {
   readonly transport: ScriptedTransport
   readonly #session: Http3Session
@@ -129,12 +165,15 @@ class SessionRun {
   #requests = 0
   #failures = 0
   #bodyBytes = 0
+  #datagrams = 0
   #arrivedBytes = 0
   #handled = 0
   #closedCalls = 0
   #nowUs = 0
 
   constructor(mode: number) {
+    const isExtended = (mode & 8) !== 0
+    const extensions = { extendedConnect: isExtended, datagrams: isExtended }
     const role = (mode & 1) === 0 ? 'client' : 'server'
     this.transport = new ScriptedTransport(role, (mode & 4) === 0 ? 2 : 40)
     this.transport.creditBytes = (mode & 2) === 0 ? 8 : 100_000
@@ -142,7 +181,7 @@ class SessionRun {
       role,
       transport: this.transport,
       clock: () => this.#nowUs,
-      config: { maxHeaderBytes: 1_024, qpackTableBytes: 256, qpackBlockedStreams: 4, resetBurst: 8 },
+      config: { maxHeaderBytes: 1_024, qpackTableBytes: 256, qpackBlockedStreams: 4, resetBurst: 8, ...extensions },
       onRequest: (exchange) => this.#onRequest(exchange),
       onClosed: () => this.#closedCalls++,
     })
@@ -161,6 +200,7 @@ class SessionRun {
     } else if (operation === Op.Reset) transport.resetByPeer(argument, code)
     else if (operation === Op.Stop) transport.stopByPeer(argument, code)
     else if (operation === Op.Grant) this.#grant(argument)
+    else if (operation === Op.Datagram) this.#datagram(argument, payload)
     else if (operation === Op.Deliver) transport.acknowledgeAll()
     else this.#application(() => this.#call(operation, exchange, payload))
     this.#drain()
@@ -172,11 +212,17 @@ class SessionRun {
     this.#session.handleEvent({ kind: 'closed', reason: { kind: 'idle', afterUs: 1 } })
     promise(this.#session.activeExchanges === 0, 'no exchange outlives the connection')
     promise(this.#closedCalls === 1, `onClosed was called ${this.#closedCalls} times`)
+    promise(this.#datagrams <= STEPS_MAX, 'no datagram comes twice')
     promise(this.#bodyBytes <= this.#arrivedBytes, 'no body is longer than what arrived')
     const code = closedWith === undefined ? 'open' : h3ErrorName(closedWith)
     const why = closedWith === undefined ? '' : shape(this.#session.closeError?.message ?? '')
     const counts = [this.#requests, this.#failures, this.#bodyBytes, this.transport.writtenBytes].map(magnitude)
     return `${code} ${why} ${counts.join(' ')}`
+  }
+
+  #datagram(argument: number, payload: Uint8Array): void {
+    const data = payload.length === 0 ? Uint8Array.of(argument) : Uint8Array.from([argument & 0x3f, ...payload])
+    this.transport.events.push({ kind: 'datagram', data })
   }
 
   #grant(argument: number): void {
@@ -192,13 +238,15 @@ class SessionRun {
     else if (exchange === undefined) return
     else if (operation === Op.Read) this.#read(exchange)
     else if (operation === Op.Write) exchange.writeBody(payload.slice())
+    else if (operation === Op.SendDatagram) exchange.sendDatagram(payload)
     else if (operation === Op.Finish) exchange.finish(payload.length > 0 ? [['x-t', 'v']] : undefined)
     else exchange.cancel()
   }
 
   #request(endStream: boolean): void {
     if (this.#session.role !== 'client') return
-    const exchange = this.#session.request(requestHeaders, { endStream })
+    const headers = this.#session.peerSettings.allowsExtendedConnect && !endStream ? connectHeaders : requestHeaders
+    const exchange = this.#session.request(headers, { endStream })
     if (exchange !== undefined) this.#adopt(exchange)
   }
 
@@ -214,6 +262,7 @@ class SessionRun {
     let isClosed = false
     this.#exchanges.set(exchange.id, exchange)
     exchange.events = {
+      ...((exchange.id & 4) === 0 ? {} : { onDatagram: () => this.#datagrams++ }),
       onInboundError: () => this.#failures++,
       onOutboundError: () => this.#failures++,
       onClosed: () => {

@@ -161,8 +161,16 @@ export class ScriptedTransport implements StreamTransport {
     stream.incoming = []
   }
 
+  readonly datagramBytesMax = 1_000
+
   sendDatagram(): boolean {
-    return false
+    this.#called('sendDatagram')
+    return true
+  }
+
+  setStreamPriority(id: StreamId): boolean {
+    this.#called('setStreamPriority')
+    return !this.#known(id).isOutgoingOver
   }
 
   close(code: number): void {
@@ -186,6 +194,9 @@ export class ScriptedTransport implements StreamTransport {
   }
 
   #checkCode(code: number): void {
-    promise(Number.isSafeInteger(code) && code >= 0x100, `0x${code.toString(16)} is no HTTP/3 error code`)
+    promise(
+      Number.isSafeInteger(code) && (code >= 0x100 || code === 0x33),
+      `0x${code.toString(16)} is no HTTP/3 error code`,
+    )
   }
 }

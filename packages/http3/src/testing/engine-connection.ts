@@ -18,12 +18,18 @@ class EngineConnection implements Http3Connection {
   readonly closed: Promise<CloseReason>
   readonly #connection: Connection
   readonly #closed: PromiseWithResolvers<CloseReason>
+  #isEstablished: boolean
 
   constructor(connection: Connection) {
     this.#connection = connection
     this.#closed = Promise.withResolvers()
     this.closed = this.#closed.promise
     this.onEvent = null
+    this.#isEstablished = false
+  }
+
+  get isEstablished(): boolean {
+    return this.#isEstablished
   }
 
   get transport(): StreamTransport {
@@ -36,6 +42,7 @@ class EngineConnection implements Http3Connection {
   }
 
   handle(event: ConnectionEvent): void {
+    if (event.kind === 'connected') this.#isEstablished = true
     this.onEvent?.(event)
     if (event.kind === 'closed') this.#closed.resolve(event.reason)
   }
@@ -44,7 +51,9 @@ class EngineConnection implements Http3Connection {
 /** One client and one server connection; `onAccept` sees the server's before its first event. */
 export class EngineWorld {
   readonly pair: Pair
-  readonly client: EngineConnection
+  /** The newest one. */
+  client!: EngineConnection
+  readonly #clients: Map<Connection, EngineConnection>
   readonly #servers: Map<Connection, EngineConnection>
 
   constructor(options: EngineWorldOptions, onAccept: (connection: Http3Connection) => void) {
@@ -57,10 +66,11 @@ export class EngineWorld {
       ...(options.server === undefined ? {} : { server: options.server }),
     })
     this.#addFaults(seed, options.lossRatio ?? 0, options.lateRatio ?? 0)
+    this.#clients = new Map()
     this.#servers = new Map()
     this.pair.onEvent = (side, connection, event) => {
       if (side === 'client') {
-        this.client.handle(event)
+        this.#clients.get(connection)?.handle(event)
         return
       }
       let server = this.#servers.get(connection)
@@ -71,7 +81,15 @@ export class EngineWorld {
       }
       server.handle(event)
     }
-    this.client = new EngineConnection(this.pair.connect())
+    this.connect()
+  }
+
+  /** One more connection of the same client, which has the tickets of the earlier ones. */
+  connect(options: { readonly earlyData?: boolean } = {}): EngineConnection {
+    const connection = this.pair.connect(options)
+    this.client = new EngineConnection(connection)
+    this.#clients.set(connection, this.client)
+    return this.client
   }
 
   /** Lets virtual time pass until `promise` settles. Throws when it takes more than `withinUs`. */
@@ -91,6 +109,16 @@ export class EngineWorld {
       if (this.pair.nowUs > deadlineUs) throw new Error(`not settled after ${withinUs} us of virtual time`)
     }
     return promise
+  }
+
+  /** Lets virtual time pass until `isDone`. Throws when it takes more than `withinUs`. */
+  until(isDone: () => boolean, withinUs = 60_000_000): void {
+    const deadlineUs = this.pair.nowUs + withinUs
+    while (!isDone()) {
+      this.pair.flush()
+      if (!this.pair.step()) throw new Error(`nothing happens any more at ${this.pair.nowUs} us`)
+      if (this.pair.nowUs > deadlineUs) throw new Error(`not done after ${withinUs} us of virtual time`)
+    }
   }
 
   #addFaults(seed: number, lossRatio: number, lateRatio: number): void {

@@ -9,6 +9,7 @@ import {
   type ReadStatus,
   type StreamId,
   type StreamKind,
+  type StreamPriority,
   type StreamStats,
   type StreamTransport,
 } from '@quicether/transport'
@@ -22,6 +23,8 @@ export interface MemoryNetworkOptions {
   /** Streams that each side may have open, by kind. */
   readonly bidirectionalMax?: number
   readonly unidirectionalMax?: number
+  /** Largest DATAGRAM; 0 = none. */
+  readonly datagramBytes?: number
 }
 
 /** One direction of one stream. */
@@ -67,6 +70,7 @@ export class MemoryNetwork {
       fragmentBytes: 1_200,
       bidirectionalMax: 100,
       unidirectionalMax: 10,
+      datagramBytes: 1_200,
       ...options,
     }
     this.#random = createRandom(this.options.seed)
@@ -98,6 +102,8 @@ export class MemoryTransport implements StreamTransport {
   closeReason: CloseReason | undefined
   /** Set false to keep this side from being acknowledged and heard: nothing it sends moves. */
   isConnected: boolean
+  /** What was asked for with `setStreamPriority`. */
+  readonly priorities: Map<StreamId, StreamPriority>
   readonly #options: Required<MemoryNetworkOptions>
   readonly #side: 0 | 1
   readonly #events: ConnectionEvent[]
@@ -114,6 +120,7 @@ export class MemoryTransport implements StreamTransport {
     this.onEvent = null
     this.closeReason = undefined
     this.isConnected = true
+    this.priorities = new Map()
     this.#options = options
     this.#side = side
     this.#events = []
@@ -249,8 +256,24 @@ export class MemoryTransport implements StreamTransport {
     this.#settle(id)
   }
 
-  sendDatagram(): boolean {
-    return false
+  /** Datagrams arrive at once and in order, or never: `isConnected` false loses them. */
+  sendDatagram(data: Uint8Array): boolean {
+    this.#enter()
+    if (data.length > this.datagramBytesMax) return false
+    if (this.isConnected) this.#mustHavePeer().emit({ kind: 'datagram', data: data.slice() })
+    return true
+  }
+
+  get datagramBytesMax(): number {
+    return this.#options.datagramBytes
+  }
+
+  setStreamPriority(id: StreamId, priority: StreamPriority): boolean {
+    this.#enter()
+    const pipe = this.#outgoing.get(id)
+    if (pipe === undefined || pipe.isDead) return false
+    this.priorities.set(id, { ...this.priorities.get(id), ...priority })
+    return true
   }
 
   close(code: number, reason: string): void {
