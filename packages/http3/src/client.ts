@@ -8,6 +8,7 @@ import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
 import { isSafeMethod } from './methods.ts'
+import { formatPriority, type Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import type { Http3Settings } from './settings.ts'
 import { Http3Tunnel } from './tunnel.ts'
@@ -32,6 +33,8 @@ export interface Http3RequestOptions {
   readonly body?: OutgoingBody
   /** Sent after the body; a function is called when the body is through. */
   readonly trailers?: HeaderList | (() => HeaderList | undefined)
+  /** Order of the response (RFC 9218), as the header field `priority`; `Http3Response.setPriority` changes it later. */
+  readonly priority?: Priority
   readonly signal?: AbortSignal
   /** 1xx responses. */
   readonly onInformational?: (head: ResponseHead) => void
@@ -67,6 +70,8 @@ export interface Http3Response {
   readonly timing: ExchangeTiming
   /** Packets, bytes and retransmissions of the stream. */
   stats(): StreamStats | undefined
+  /** Sends PRIORITY_UPDATE (RFC 9218 §7). False = not now, or the response is complete. Throws RangeError. */
+  setPriority(priority: Priority): boolean
 }
 
 interface Opened {
@@ -349,6 +354,7 @@ function createResponse(exchange: Exchange, head: ResponseHead, body: IncomingBo
     },
     timing: exchange.timing,
     stats: () => exchange.stats(),
+    setPriority: (priority) => exchange.setPriority(priority),
   }
 }
 
@@ -361,6 +367,8 @@ function requestLines(options: Http3RequestOptions & { readonly protocol?: strin
   lines.push([':authority', options.authority])
   if (hasTarget) lines.push([':path', options.path ?? '/'])
   for (const [name, value] of options.headers ?? []) lines.push([name.toLowerCase(), value])
+  const priority = options.priority === undefined ? undefined : formatPriority(options.priority)
+  if (priority !== undefined) lines.push(['priority', priority])
   const length = knownLength(options.body)
   const isEmpty = options.body === null || options.body === undefined
   if (!isEmpty && length !== undefined && headerValue(lines, 'content-length') === undefined) {

@@ -1,12 +1,15 @@
 /** The peer's control stream (RFC 9114 §6.2.1, §7.2): which frames may come, and what they say. */
 import { H3ConnectionError } from './errors.ts'
 import { decodeIntegerPayload, FrameItem, FrameParser, FrameType, frameName, isHttp2FrameType } from './frames.ts'
+import { decodePriorityUpdate, type PriorityUpdate } from './priority.ts'
 import { decodeSettings, type Http3Settings } from './settings.ts'
 
 export interface ControlHandler {
   onSettings(settings: Http3Settings): void
   /** The identifier has been checked. */
   onGoaway(id: number): void
+  /** Server: the client gives a request, which may not have arrived yet, another priority. */
+  onPriorityUpdate(update: PriorityUpdate): void
 }
 
 /** Largest SETTINGS frame read; all known settings take less than 100 bytes. */
@@ -99,7 +102,7 @@ export class ControlStreamReader {
         this.#onCancelPush(decodeIntegerPayload(type, bytes, start, end))
         return
       default:
-        onPriorityUpdate(type, bytes, start, end)
+        this.#handler.onPriorityUpdate(decodePriorityUpdate(type, bytes, start, end))
         return
     }
   }
@@ -132,14 +135,4 @@ export class ControlStreamReader {
 
 function requireInteger(type: number, length: number): void {
   if (length === 0 || length > 8) throw new H3ConnectionError('H3_FRAME_ERROR', `${frameName(type)} of ${length} bytes`)
-}
-
-/** RFC 9218 §7.2: checked, and otherwise without effect: our scheduling does not use it yet. */
-function onPriorityUpdate(type: number, bytes: Uint8Array, start: number, end: number): void {
-  const idBytes = start < end ? 1 << ((bytes[start] as number) >>> 6) : 1
-  if (end - start < idBytes) throw new H3ConnectionError('H3_FRAME_ERROR', 'PRIORITY_UPDATE without an element ID')
-  const id = decodeIntegerPayload(type, bytes, start, start + idBytes)
-  if (type === FrameType.PriorityUpdatePush || id % 4 !== 0) {
-    throw new H3ConnectionError('H3_ID_ERROR', `PRIORITY_UPDATE of element ${id}, which cannot exist`)
-  }
 }

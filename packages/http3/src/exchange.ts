@@ -13,6 +13,7 @@ import { encodeFrame, encodeFrameHeader, FrameType } from './frames.ts'
 import { HELD_DATAGRAMS_MAX, type HttpDatagrams } from './http-datagrams.ts'
 import { fieldSectionBytes, type HeaderList } from './headers.ts'
 import { type BodyStatus, type BodyVisitor, InboundMessage, type MessageHead } from './inbound-message.ts'
+import { type Priority, priorityOf } from './priority.ts'
 import type { QpackDecoder } from './qpack/decoder.ts'
 import { StreamWriter } from './stream-writer.ts'
 import { parseRequestHead, parseResponseHead, parseTrailers, type RequestHead, type ResponseHead } from './validate.ts'
@@ -63,6 +64,7 @@ export interface ExchangeHost {
   readonly datagrams: HttpDatagrams
   peerMaxFieldSectionBytes(): number
   nowUs(): Micros
+  setPriority(id: StreamId, priority: Priority): boolean
   /** The TLS handshake is complete: what arrives now cannot be a replay. */
   isEstablished(): boolean
   /** Encodes a section and writes the instructions it depends on first. */
@@ -231,6 +233,9 @@ export class Exchange {
     if (status < 200 || status > 599) throw this.#argumentError(`response status ${status} is not in 200..599`)
     const lines: HeaderList = [[':status', String(status)], ...headers]
     const head = this.#check(() => parseResponseHead(lines))
+    // RFC 9218 §5, §8: what a response says of its priority comes before what the request said
+    const priority = priorityOf(head.headers)
+    if (priority.urgency !== undefined || priority.isIncremental !== undefined) this.setPriority(priority)
     const hasNoContent = this.#request?.method === 'HEAD' || status === 204 || status === 304
     this.#sendHead(lines, hasNoContent ? undefined : head.contentLength, options?.endStream === true)
   }
@@ -283,6 +288,14 @@ export class Exchange {
     // RFC 9297 §2.1: "HTTP/3 Datagrams MUST NOT be sent unless the corresponding stream's send side is open."
     if (this.#isOutboundOver || this.#sendState !== 'body') return false
     return this.#host.datagrams.send(this.id, payload)
+  }
+
+  /**
+   * Changes the priority: a server the order of the response, a client by PRIORITY_UPDATE (RFC 9218 §7) and for what it
+   * sends itself. False = not now: the exchange is over or the control stream is blocked. Throws RangeError.
+   */
+  setPriority(priority: Priority): boolean {
+    return !this.#isClosed && this.#host.setPriority(this.id, priority)
   }
 
   /** Passes the datagrams that came before `events.onDatagram` was set. */

@@ -7,6 +7,7 @@ export { Exchange, type ExchangeEvents, type ExchangeTiming } from './exchange.t
 export * from './headers.ts'
 export type { BodyStatus, BodyVisitor } from './inbound-message.ts'
 export * from './methods.ts'
+export { defaultPriority, formatPriority, type Priority, parsePriority } from './priority.ts'
 export * from './server.ts'
 export { describeClose, Http3Session, type Http3SessionOptions } from './session.ts'
 export type { Http3Settings } from './settings.ts'

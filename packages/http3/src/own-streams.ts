@@ -74,6 +74,13 @@ export class OwnStreams {
     this.#control?.write(encodeIntegerFrame(FrameType.Goaway, id))
   }
 
+  /** Client: sends PRIORITY_UPDATE. False = the control stream is not open or blocked; the next one may go through. */
+  sendPriorityUpdate(frame: Uint8Array): boolean {
+    if (this.#control === undefined || this.#control.queuedBytes > 0) return false
+    this.#control.write(frame)
+    return true
+  }
+
   /** Writes pending encoder instructions; do so before the section that relies on them. */
   flushEncoder(): void {
     if (this.#encoderStream === undefined) return

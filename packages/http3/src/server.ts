@@ -8,6 +8,7 @@ import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
 import { isSafeMethod } from './methods.ts'
+import type { Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import { Http3Tunnel } from './tunnel.ts'
 import type { RequestHead } from './validate.ts'
@@ -192,6 +193,11 @@ export class ServerResponse {
     }
     this.#exchange.respond(status, lines, { endStream: length === 0 && trailers === undefined })
     await this.#writer.writeAll(body, trailers)
+  }
+
+  /** Order of this response among others; the request, or `priority` in the headers, said it until now. Throws RangeError. */
+  setPriority(priority: Priority): void {
+    this.#exchange.setPriority(priority)
   }
 
   /** Gives the response up: the client sees a failed, not a short message. */

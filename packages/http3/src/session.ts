@@ -8,6 +8,7 @@ import type { HeaderList } from './headers.ts'
 import { HttpDatagrams } from './http-datagrams.ts'
 import { OwnStreams } from './own-streams.ts'
 import { PeerStreams } from './peer-streams.ts'
+import { encodePriorityUpdate, type Priority, RequestPriorities } from './priority.ts'
 import { QpackDecoder } from './qpack/decoder.ts'
 import { QpackEncoder } from './qpack/encoder.ts'
 import { ResetGuard } from './reset-guard.ts'
@@ -52,6 +53,7 @@ export class Http3Session {
   readonly #resetGuard: ResetGuard
   readonly #own: OwnStreams
   readonly #datagrams: HttpDatagrams
+  readonly #priorities: RequestPriorities
   #isStarted: boolean
   #peerSettings: Http3Settings
   #highestRequestId: number
@@ -82,8 +84,9 @@ export class Http3Session {
       role: options.role,
       isAnnounced: this.#config.datagrams,
       find: (id) => this.#exchanges.get(id),
-      mayOpen: (id) => id > this.#highestRequestId && id < this.#goawayId,
+      mayOpen: (id) => this.#mayOpen(id),
     })
+    this.#priorities = new RequestPriorities(options.transport)
     this.#host = this.#createHost()
     this.#peerStreams = this.#createPeerStreams()
     this.#resetGuard = new ResetGuard(
@@ -163,6 +166,7 @@ export class Http3Session {
     if (options.events !== undefined) exchange.events = options.events
     exchange.context = options.context
     this.#exchanges.set(id, exchange)
+    this.#priorities.onRequest(id, head.headers)
     try {
       exchange.sendRequest(headers, head, options.endStream)
     } catch (error) {
@@ -277,6 +281,11 @@ export class Http3Session {
     this.#datagrams.onOpened(exchange)
   }
 
+  /** Server: a request that has not arrived but may. */
+  #mayOpen(id: StreamId): boolean {
+    return id > this.#highestRequestId && id < this.#goawayId
+  }
+
   #onStreamReset(id: StreamId, code: number): void {
     // Reading is how the transport learns that the reset was noticed; it frees the stream then.
     this.#transport.read(id, discard)
@@ -313,6 +322,8 @@ export class Http3Session {
     const control = new ControlStreamReader(this.role, {
       onSettings: (settings) => this.#onSettings(settings),
       onGoaway: (id) => this.#onGoaway(id),
+      onPriorityUpdate: (update) =>
+        this.#priorities.onUpdate(update, this.#exchanges.has(update.id), this.#mayOpen(update.id)),
     })
     return new PeerStreams(this.#transport, this.role, {
       onControlBytes: (chunk) => control.push(chunk),
@@ -383,6 +394,7 @@ export class Http3Session {
       maxHeaderBytes: this.#config.maxHeaderBytes,
       allowsProtocol: this.#config.extendedConnect,
       datagrams: this.#datagrams,
+      setPriority: (id, priority) => this.#setPriority(id, priority),
       isEstablished: this.#options.isEstablished ?? (() => true),
       peerMaxFieldSectionBytes: () => this.#peerSettings.maxFieldSectionBytes,
       nowUs: this.#options.clock ?? (() => Number.NaN),
@@ -398,7 +410,16 @@ export class Http3Session {
     }
   }
 
+  /** Server: order of the response. Client: PRIORITY_UPDATE, and the order of what is still to be sent. */
+  #setPriority(id: StreamId, priority: Priority): boolean {
+    if (this.#closeError !== undefined) return false
+    if (this.role === 'client' && !this.#own.sendPriorityUpdate(encodePriorityUpdate(id, priority))) return false
+    this.#priorities.onResponse(id, priority)
+    return true
+  }
+
   #onRequestHead(exchange: Exchange): void {
+    this.#priorities.onRequest(exchange.id, exchange.request.headers)
     if (this.#options.onRequest !== undefined) this.#options.onRequest(exchange)
     else exchange.cancel('H3_REQUEST_REJECTED')
   }
