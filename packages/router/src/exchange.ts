@@ -31,6 +31,14 @@ export interface ExchangeRequest {
   readonly trace?: RequestTrace
 }
 
+/** Unreliable messages beside a tunnel's bytes (RFC 9297). */
+export interface DatagramEnd {
+  /** Ends with the tunnel; a slow reader loses the oldest. */
+  readonly received: AsyncIterable<Uint8Array>
+  /** False = lost here. */
+  send(payload: Uint8Array): boolean
+}
+
 /** What the router answers. */
 export interface ExchangeResponse {
   /** Sends a 1xx response before the head, e.g. 103; absent where the client cannot take one. */
@@ -43,6 +51,8 @@ export interface ExchangeResponse {
   end(trailers?: HeaderList): Promise<void>
   /** Abandons the stream after `head`; the client sees an error, not a short body. */
   abort(reason: string): void
+  /** Of a tunnel, after `head`; undefined where the client's version has none. */
+  datagrams?(): DatagramEnd | undefined
   /** Counters of the stream as long as the transport knows it. */
   stats(): StreamStats | undefined
 }

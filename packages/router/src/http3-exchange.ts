@@ -1,29 +1,46 @@
 /** Adapts a request of the HTTP/3 server to the exchange that the router knows. */
-import type { ServerRequest, ServerResponse } from '@quicether/http3'
-import type { ExchangeRequest, ExchangeResponse, HeaderList } from './exchange.ts'
+import type { Http3Tunnel, ServerRequest, ServerResponse } from '@quicether/http3'
+import type { DatagramEnd, ExchangeRequest, ExchangeResponse, HeaderList } from './exchange.ts'
 
 /**
- * `authority` stands in where the client sent none. `isReplayable` = the request came as 0-RTT and the handshake is not
- * complete, so that somebody might have recorded and repeated it.
+ * `authority` stands in where the client sent none. `confirmed` = the request came as 0-RTT, so that somebody might have
+ * recorded and repeated it, until this resolves.
  */
-export function toExchangeRequest(request: ServerRequest, authority: string, isReplayable: boolean): ExchangeRequest {
+export function toExchangeRequest(
+  request: ServerRequest,
+  authority: string,
+  confirmed: Promise<unknown> | undefined,
+): ExchangeRequest {
+  let trailers: HeaderList | undefined
+  async function* body(): AsyncIterable<Uint8Array> {
+    yield* request.body
+    trailers = await request.trailers
+  }
   return {
     streamId: request.streamId,
+    version: '3',
     method: request.method,
     path: request.path ?? '',
     authority: request.authority ?? hostField(request) ?? authority,
-    // RFC 8470 §5.1: an intermediary adds "Early-Data: 1" to a request that it forwards before the handshake is complete.
-    headers: isReplayable ? [...withoutEarlyData(request.headers), ['early-data', '1']] : request.headers,
-    body: request.body,
+    protocol: request.protocol,
+    headers: request.headers,
+    body: request.protocol === undefined ? body() : request.body,
+    trailers: () => trailers,
     signal: request.signal,
+    confirmed,
     openedAtMs: request.timing.openedUs / 1000,
   }
 }
 
 /** The response ends when all of it is acknowledged, so that the router measures the delivery too. */
 export function toExchangeResponse(request: ServerRequest, response: ServerResponse): ExchangeResponse {
+  let tunnel: Http3Tunnel | undefined
   return {
-    head: async (status, headers) => response.writeHead(status, headers),
+    inform: (status, headers) => response.sendInformational(status, headers),
+    head: async (status, headers) => {
+      if (request.protocol !== undefined && status >= 200 && status < 300) tunnel = response.accept(headers, status)
+      else response.writeHead(status, headers)
+    },
     write: (chunk) => response.write(chunk),
     end: async (trailers) => {
       response.end(trailers)
@@ -32,14 +49,18 @@ export function toExchangeResponse(request: ServerRequest, response: ServerRespo
       await response.closed
     },
     abort: () => {
-      if (!response.isEnded) response.reset('H3_INTERNAL_ERROR')
+      if (tunnel !== undefined) tunnel.abort('H3_INTERNAL_ERROR')
+      else if (!response.isEnded) response.reset('H3_INTERNAL_ERROR')
     },
+    datagrams: () => (tunnel === undefined ? undefined : datagramsOf(tunnel)),
     stats: () => request.stats(),
   }
 }
 
-function withoutEarlyData(headers: HeaderList): HeaderList {
-  return headers.filter(([name]) => name !== 'early-data')
+/** The datagrams of a tunnel, where both sides have agreed on them. */
+export function datagramsOf(tunnel: Http3Tunnel): DatagramEnd {
+  const { datagrams } = tunnel
+  return { received: datagrams, send: (payload) => datagrams.send(payload) }
 }
 
 /** RFC 9114 §4.3.1: a request carries ":authority" or Host. */

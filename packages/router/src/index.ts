@@ -2,6 +2,7 @@
 export { type ClientTask, type PlanOptions, planRound } from './client/plan.ts'
 export { type ClientReport, type ClientRunOptions, type ClientStream, runClient } from './client/run.ts'
 export { defaultConfig, loadConfig, parseConfig } from './config/load.ts'
+export { upstreamsOf } from './config/service-schema.ts'
 export {
   configSchema,
   demoPorts,
@@ -41,9 +42,14 @@ export { type Change, compareRuns, runsReport } from './report/compare.ts'
 export { type Column, formatBytes, formatMs, formatRate, formatRatio, formatTable } from './report/format.ts'
 export { History, type HistoryRun, type HistoryType } from './report/history.ts'
 export { createRunId, historyFileName, type ReportPaths, reportPaths } from './report/report-writer.ts'
-export { type Router, type RouterLog, type RouterOptions, startRouter } from './router.ts'
+export { type Router, type RouterLog, type RouterOptions, type RouterSetup, startRouter } from './router.ts'
 export { startControlService } from './services/control.ts'
 export type { RunningService } from './services/service-server.ts'
 export { startTextService } from './services/text.ts'
 export { startVideoService } from './services/video.ts'
+export { isLoopback, type ListenPlace, parseListenPlace } from './config/operations-schema.ts'
+export { changeLine, type ConfigChange, diffConfig } from './ops/config-diff.ts'
+export { type Operations, type OperationsOptions, startOperations } from './ops/operations.ts'
+export type { FeedDocument, ServiceDocument, StatusDocument } from './ops/panel.ts'
+export type { ReloadResult } from './ops/reloader.ts'
 export { codeOf, messageOf, UserError, type UserErrorCode, type UserErrorParts } from './user-error.ts'

@@ -38,6 +38,10 @@ export interface ServerListenOptions extends Diagnostics, CertificatePair {
   readonly maxStreams: number
   /** Accept 0-RTT of resumed sessions. */
   readonly earlyData: boolean
+  /** Larger header sections get 431; 64 KiB when absent. */
+  readonly maxHeaderBytes?: number
+  /** A request that has not sent its header section by then is reset; 10 s when absent. */
+  readonly headerTimeoutMs?: number
   /** Told once about each kind of trouble that does not end serving, e.g. a full disk under the capture. */
   readonly onTrouble: (message: string) => void
 }

@@ -87,7 +87,7 @@ test('a request reaches its service with its fields, without the fields of one h
   assert.equal(seen.headers['te'], undefined)
   assert.equal(seen.headers['cookie'], 'a=1; b=2')
   assert.equal(seen.headers['host'], 'router.test')
-  assert.equal(seen.headers['x-forwarded-for'], '198.51.100.1, 192.0.2.7')
+  assert.equal(seen.headers['x-forwarded-for'], '192.0.2.7')
   assert.equal(seen.headers['content-length'], undefined)
   assert.equal(exchange.header('connection'), undefined)
   assert.equal(exchange.header('keep-alive'), undefined)
@@ -120,7 +120,6 @@ test('trailers of the service reach the client', async (t) => {
   })
   const exchange = await fixture(t, { api: url }).ask({ path: '/api' })
   assert.deepEqual(exchange.trailers, [['x-digest', 'abc']])
-  assert.equal(exchange.header('trailer'), undefined)
 })
 
 test('several cookies of a response stay several lines', async (t) => {

@@ -10,6 +10,7 @@ import { codeOf, messageOf, UserError } from './user-error.ts'
 
 /** After the last response a client gets this long to close by itself. */
 const closeGraceMs = 200
+const defaultHeaderBytes = 65_536
 /** RFC 9110 §9.2.1 */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
@@ -100,14 +101,17 @@ function serveConnection(
   return serveHttp3(
     connection,
     async (request, response) => {
-      const isEarly = connection.handshake === undefined
       // RFC 8470 §3: "The server can choose to defer processing until after the handshake completes", which rules out a
       // replay; requests that change nothing need not wait.
-      if (isEarly && !safeMethods.has(request.method)) await connection.connected
-      const isReplayable = isEarly && connection.handshake === undefined
-      await handler(toExchangeRequest(request, authority, isReplayable), toExchangeResponse(request, response))
+      if (request.isEarly && !safeMethods.has(request.method)) await connection.connected
+      const confirmed = request.isEarly && connection.handshake === undefined ? connection.connected : undefined
+      await handler(toExchangeRequest(request, authority, confirmed), toExchangeResponse(request, response))
     },
-    { closeGraceMs },
+    {
+      closeGraceMs,
+      earlyData: 'all',
+      config: { extendedConnect: true, datagrams: true, maxHeaderBytes: options.maxHeaderBytes ?? defaultHeaderBytes },
+    },
   )
 }
 

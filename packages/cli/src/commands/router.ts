@@ -4,13 +4,19 @@ import { constants } from 'node:os'
 import {
   defaultConfig,
   formatMs,
+  isLoopback,
   loadConfig,
   messageOf,
+  type Operations,
+  parseListenPlace,
   type Router,
   type RouterConfig,
   type RouterLog,
+  type RouterSetup,
+  startOperations,
   startRouter,
   UserError,
+  upstreamsOf,
 } from '@quicether/router'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
@@ -20,6 +26,7 @@ import { logLevel, portNumber, wholeNumber } from '../option-values.ts'
 import { tellParent, untilStopped } from '../parent-link.ts'
 import { startTcpdump, type Tcpdump } from '../tcpdump.ts'
 import { LiveView } from '../terminal/live-view.ts'
+import { checkReport } from './router-check.ts'
 
 interface RouterFlags {
   readonly config?: string
@@ -34,6 +41,10 @@ interface RouterFlags {
   readonly qlog?: string
   readonly capture?: string
   readonly tcpdump?: string
+  readonly admin?: string
+  readonly accessLog?: string
+  readonly watch?: boolean
+  readonly check?: string
   readonly logLevel: string
   readonly live: boolean
 }
@@ -63,6 +74,13 @@ export function addRouterCommand(program: Command): void {
     .option('--capture <file>', 'write a pcapng capture with the secrets inside')
     .option('--tcpdump <file>', 'run tcpdump beside, where it is installed')
     .option(
+      '--admin <address>',
+      'live page, metrics, drain and reload, e.g. 127.0.0.1:9180 or unix:/run/quicether.sock',
+    )
+    .option('--access-log <file>', 'one JSON object per request; - = standard output')
+    .option('--watch', 'reload when the configuration or the certificate changes; SIGHUP always does')
+    .option('--check <file>', 'only check a configuration, and show how it differs from a router that runs')
+    .option(
       '--log-level <level>',
       'JSON log on standard error: trace, debug, info, warn, error, silent',
       logLevel,
@@ -76,20 +94,32 @@ export function addRouterCommand(program: Command): void {
         'quicether router --config router.toml --port 8443',
         'quicether router --keylog keys.log --capture router.pcapng',
         'quicether router --cert cert.pem --key key.pem --host 0.0.0.0',
+        'quicether router --config router.toml --admin 127.0.0.1:9180',
+        'quicether router --check router.toml',
       ]),
     )
     .action(runRouter)
 }
 
 async function runRouter(flags: RouterFlags): Promise<void> {
-  const config = mergeFlags(flags.config === undefined ? defaultConfig() : loadConfig(flags.config), flags)
-  const certificate = await certificateFor(config)
+  if (flags.check !== undefined) {
+    const config = mergeFlags(loadConfig(flags.check), flags)
+    await certificateFor(config)
+    process.stdout.write(await checkReport(flags.check, config))
+    return
+  }
+  const setup = await readSetup(flags)
+  const { config, certificate } = setup
   const output = new Output(flags.logLevel)
-  const stopped = untilStopped()
+  const late: { router?: Router; operations?: Operations } = {}
+  const isReloadable = flags.config !== undefined || config.router.certificate !== undefined
+  const stopped = untilStopped({
+    ...(isReloadable ? { onHangup: () => void late.operations?.reload('SIGHUP') } : {}),
+    onSecond: () => void late.router?.closeNow(),
+  })
   const { listenHttp3 } = await import('@quicether/router/transport')
   const router = await startRouter({
-    config,
-    certificate,
+    ...setup,
     diagnostics: {
       keylogFile: config.diagnostics.keylog ?? environmentKeylog(),
       qlogDirectory: config.diagnostics.qlog,
@@ -98,17 +128,28 @@ async function runRouter(flags: RouterFlags): Promise<void> {
     log: output.log,
     listen: listenHttp3,
   })
+  late.router = router
   onCrash(router)
+  // Log rotation without a reload; SIGUSR1 belongs to the debugger of Node.
+  process.on('SIGUSR2', () => router.observers.reopen())
   let tcpdump: Tcpdump | undefined
   try {
+    late.operations = await startOperations({
+      router,
+      load: () => readSetup(flags),
+      configFile: flags.config,
+      onLine: (line) => output.print(line),
+      onTrouble: output.log.onTrouble,
+    })
     if (flags.tcpdump !== undefined) tcpdump = await startTcpdump(flags.tcpdump, router.port)
-    announce(router, config, certificate, output)
+    announce(router, config, certificate, late.operations, output)
     if (flags.live && process.stdout.isTTY) output.startLive(router)
     tellParent({ kind: 'router', host: router.host, port: router.port, ...router.paths })
-    await stopped
+    await Promise.race([stopped, router.ended])
     output.stopLive()
   } finally {
     await router.close()
+    await late.operations?.close()
     await tcpdump?.stop()
   }
   // On a disk that fails there may be none; that has been said already.
@@ -118,6 +159,12 @@ async function runRouter(flags: RouterFlags): Promise<void> {
   ] as const) {
     if (existsSync(file)) output.print(`${name.padEnd(8)} ${file}`)
   }
+}
+
+/** Configuration and certificate as files and flags say now. */
+async function readSetup(flags: RouterFlags): Promise<RouterSetup> {
+  const config = mergeFlags(flags.config === undefined ? defaultConfig() : loadConfig(flags.config), flags)
+  return { config, certificate: await certificateFor(config) }
 }
 
 function mergeFlags(config: RouterConfig, flags: RouterFlags): RouterConfig {
@@ -151,7 +198,21 @@ function mergeFlags(config: RouterConfig, flags: RouterFlags): RouterConfig {
       ...(flags.qlog === undefined ? {} : { qlog: flags.qlog }),
       ...(flags.capture === undefined ? {} : { capture: flags.capture }),
     },
+    admin: { ...config.admin, ...(flags.admin === undefined ? {} : { listen: adminPlace(flags.admin) }) },
+    access_log: { ...config.access_log, ...(flags.accessLog === undefined ? {} : { file: flags.accessLog }) },
+    reload: { watch: flags.watch ?? config.reload.watch },
   }
+}
+
+/** Throws `UserError` (`ERR_OPTION`) for a place that other machines reach. */
+function adminPlace(value: string): string {
+  const place = parseListenPlace(value)
+  if (place !== undefined && isLoopback(place)) return value
+  throw new UserError('ERR_OPTION', {
+    what: `"${value}" is no loopback address with a port and no unix: socket`,
+    where: '--admin',
+    remedy: 'Give e.g. 127.0.0.1:9180 or unix:/run/quicether/admin.sock; for a scraper elsewhere see [metrics] listen.',
+  })
 }
 
 /** The variable that browsers and curl obey too; empty means unset. */
@@ -166,13 +227,27 @@ async function certificateFor(config: RouterConfig): Promise<CertificateFiles> {
   return loadCertificate(certificate, key)
 }
 
-function announce(router: Router, config: RouterConfig, certificate: CertificateFiles, output: Output): void {
+function announce(
+  router: Router,
+  config: RouterConfig,
+  certificate: CertificateFiles,
+  operations: Operations,
+  output: Output,
+): void {
   output.print(
     `listening   https://${router.host.includes(':') ? `[${router.host}]` : router.host}:${router.port} (HTTP/3 over QUIC)`,
   )
-  for (const service of config.service)
-    output.print(`route       ${service.prefix} -> ${service.url} (${service.name})`)
+  for (const service of config.service) {
+    const where = `${service.hosts.join(',')}${service.prefix}`
+    const urls = upstreamsOf(service).map(({ url }) => url)
+    output.print(`route       ${where} -> ${urls.join(', ')} (${service.name})`)
+  }
   output.print(`certificate ${certificate.certificateLabel}`)
+  const [first, second] = operations.addresses
+  const admin = config.admin.listen === undefined ? undefined : first
+  const metrics = config.admin.listen === undefined ? first : second
+  if (admin !== undefined) output.print(`admin       ${admin}`)
+  if (metrics !== undefined) output.print(`metrics     ${metrics}`)
   output.print(`results     ${router.paths.directory}`)
 }
 

@@ -5,7 +5,8 @@ import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { codeOf, messageOf, UserError } from '../user-error.ts'
 import { type KeyStep, locateKey } from './locate.ts'
-import { configSchema, type RouterConfig } from './schema.ts'
+import { configSchema, type RouterConfig, type ServiceConfig } from './schema.ts'
+import { upstreamsOf } from './service-schema.ts'
 
 /** The configuration used without a file: three demo services, port 4433, self-made certificate. */
 export function defaultConfig(): RouterConfig {
@@ -91,22 +92,25 @@ function describe(input: unknown): string {
 }
 
 /** Names of the settings in the table at `path`, read off the schema. */
+/** Names of the settings in the table at `path`. */
 function knownKeys(path: readonly KeyStep[]): string[] {
   let schema: unknown = configSchema
   for (const step of path) {
-    const table = unwrapped(schema)
-    schema = typeof step === 'number' ? member(table, 'item') : member(member(table, 'entries'), step)
+    schema = unwrap(schema)
+    const inner = typeof step === 'number' ? field(schema, 'item') : field(field(schema, 'entries'), step)
+    schema = inner ?? field(schema, 'value')
   }
-  return Object.keys(Object(member(unwrapped(schema), 'entries')))
+  return Object.keys((field(unwrap(schema), 'entries') as object | undefined) ?? {})
 }
 
-function unwrapped(schema: unknown): unknown {
-  const inner = member(schema, 'wrapped')
-  return inner === undefined ? schema : unwrapped(inner)
+/** What stands inside `optional`. */
+function unwrap(schema: unknown): unknown {
+  const wrapped = field(schema, 'wrapped')
+  return wrapped === undefined ? schema : unwrap(wrapped)
 }
 
-function member(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }
 
 function checkServices(config: RouterConfig, source: string, file: string): void {
@@ -121,16 +125,19 @@ function checkServices(config: RouterConfig, source: string, file: string): void
     fail(0, 'name', 'there is no service to route to', 'Add at least one [[service]] table with name, prefix and url.')
   }
   const names = new Set<string>()
-  const prefixes = new Set<string>()
+  const routes = new Set<string>()
   for (const [index, service] of config.service.entries()) {
     if (names.has(service.name))
       fail(index, 'name', `two services are named "${service.name}"`, 'Give each service a name of its own.')
     const canonical = service.prefix.replace(/(?<=.)\/+$/u, '')
-    if (prefixes.has(canonical)) {
-      fail(index, 'prefix', `two services have the prefix "${canonical}"`, 'Give each service a prefix of its own.')
+    const route = JSON.stringify([canonical, service.hosts.toSorted(), service.methods.toSorted(), service.headers])
+    if (routes.has(route)) {
+      const remedy = 'Give each service a prefix of its own, or tell them apart by hosts, methods or headers.'
+      fail(index, 'prefix', `two services have the prefix "${canonical}"`, remedy)
     }
     names.add(service.name)
-    prefixes.add(canonical)
+    routes.add(route)
+    checkUpstreams(service, (key, what, remedy) => fail(index, key, what, remedy))
   }
   if ((config.router.certificate === undefined) === (config.router.private_key === undefined)) return
   const present = config.router.certificate === undefined ? 'private_key' : 'certificate'
@@ -140,6 +147,29 @@ function checkServices(config: RouterConfig, source: string, file: string): void
     where: `${file}:${locateKey(source, ['router', present])}`,
     remedy: `Give both files, or neither to use a self-made certificate.`,
   })
+}
+
+function checkUpstreams(service: ServiceConfig, fail: (key: string, what: string, remedy: string) => never): void {
+  const upstreams = upstreamsOf(service)
+  if (upstreams.length === 0) {
+    const remedy = 'Add `url = "http://…"`, or `upstreams = [{ url = "…" }, …]` for several addresses.'
+    fail('url', `\`service.url\` is missing in service "${service.name}"`, remedy)
+  }
+  const seen = new Set<string>()
+  for (const { url } of upstreams) {
+    const key = service.upstreams.length === 0 ? 'url' : 'upstreams'
+    if (seen.has(url)) fail(key, `the address ${url} is listed twice`, 'List it once, with a `weight`.')
+    seen.add(url)
+    if (service.protocol === 'http3' && !url.startsWith('https:')) {
+      fail('protocol', `HTTP/3 to ${url}, which is without TLS`, 'Write https:// in the address of an HTTP/3 service.')
+    }
+  }
+  if (new Set(upstreams.map(({ url }) => new URL(url).pathname.replace(/\/+$/u, ''))).size > 1) {
+    fail('upstreams', 'the addresses have different paths', 'Give all addresses of a service the same path.')
+  }
+  if (service.health !== undefined && service.health.status_min > service.health.status_max) {
+    fail('health', '`status_min` is above `status_max`', 'Give a range of good statuses, e.g. 200 to 399.')
+  }
 }
 
 function resolveFiles(config: RouterConfig, directory: string): RouterConfig {
@@ -154,6 +184,7 @@ function resolveFiles(config: RouterConfig, directory: string): RouterConfig {
       ...(certificate === undefined ? {} : { certificate: at(certificate) }),
       ...(privateKey === undefined ? {} : { private_key: at(privateKey) }),
     },
+    service: config.service.map((service) => (service.ca === undefined ? service : { ...service, ca: at(service.ca) })),
     results: { ...config.results, directory: at(config.results.directory) },
     access_log: {
       ...config.access_log,

@@ -31,12 +31,20 @@ export function locateKey(source: string, path: readonly KeyStep[]): number {
 }
 
 function enterTable(name: string, isArray: boolean, counts: Map<string, number>): readonly KeyStep[] {
+  const steps: KeyStep[] = []
+  let joined = ''
   const parts = splitKey(name)
-  const joined = parts.join('.')
-  if (!isArray) return parts
+  for (const [at, part] of parts.entries()) {
+    joined = at === 0 ? part : `${joined}.${part}`
+    steps.push(part)
+    const count = counts.get(joined)
+    // `[service.health]` belongs to the `[[service]]` that was written last.
+    if (count !== undefined && !(isArray && at === parts.length - 1)) steps.push(count - 1)
+  }
+  if (!isArray) return steps
   const index = counts.get(joined) ?? 0
   counts.set(joined, index + 1)
-  return [...parts, index]
+  return [...steps, index]
 }
 
 function splitKey(name: string): string[] {

@@ -26,7 +26,7 @@ export function requestFacts(request: ExchangeRequest, client: string): RequestF
     target: request.path.slice(0, targetCharactersMax),
     userAgent: headerOf(request.headers, 'user-agent')?.slice(0, fieldCharactersMax),
     referer: headerOf(request.headers, 'referer')?.slice(0, fieldCharactersMax),
-    isEarly: headerOf(request.headers, 'early-data') === '1',
+    isEarly: request.confirmed !== undefined || headerOf(request.headers, 'early-data') === '1',
     trace: request.trace,
   }
 }

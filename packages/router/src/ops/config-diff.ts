@@ -12,11 +12,16 @@ export interface ConfigChange {
   readonly needsRestart: boolean
 }
 
-/** Tables that are read at the start only; a reload applies all others, and of `[router]` the certificate files. */
-const startTables = new Set(['router', 'results', 'diagnostics', 'admin', 'metrics'])
+/** Tables that are read at the start only. */
+const startTables = new Set(['results', 'diagnostics', 'admin', 'metrics'])
+/** Settings of `[router]` that are read at the start only: they are about the listener and its transport. */
+const startRouterKeys = new Set([
+  ...['host', 'port', 'idle_timeout_ms', 'early_data', 'max_streams'],
+  ...['tcp', 'alt_svc_seconds', 'header_timeout_ms', 'max_header_bytes'],
+])
 /** Tables that are not about routing: a change of them leaves the services' connections alone. */
 const observerTables = new Set(['access_log', 'traces', 'reload', 'shutdown'])
-const reloadableRouterKeys = new Set(['router.certificate', 'router.private_key'])
+const certificateKeys = new Set(['certificate', 'router.certificate', 'router.private_key'])
 const secretKeys = /^traces\.headers\./u
 const listLimit = 1_000
 
@@ -43,22 +48,16 @@ export function diffConfig(before: RouterConfig, after: RouterConfig): ConfigCha
 export function mergeReloadable(running: RouterConfig, next: RouterConfig): RouterConfig {
   const merged: Record<string, unknown> = { ...running }
   for (const [table, value] of Object.entries(next)) if (!startTables.has(table)) merged[table] = value
-  const { certificate: _certificate, private_key: _key, ...router } = running.router
-  const { certificate, private_key } = next.router
-  merged['router'] = {
-    ...router,
-    ...(certificate === undefined ? {} : { certificate }),
-    ...(private_key === undefined ? {} : { private_key }),
-  }
-  return merged as unknown as RouterConfig
+  const router: Record<string, unknown> = { ...next.router }
+  for (const key of startRouterKeys) router[key] = Reflect.get(running.router, key)
+  return { ...merged, router } as unknown as RouterConfig
 }
 
 /** Whether the changes concern how requests are routed and sent on. */
 export function touchesRouting(changes: readonly ConfigChange[]): boolean {
-  return changes.some(({ key, needsRestart }) => {
-    const table = tableOf(key)
-    return !needsRestart && table !== 'certificate' && table !== 'router' && !observerTables.has(table)
-  })
+  return changes.some(
+    ({ key, needsRestart }) => !needsRestart && !certificateKeys.has(key) && !observerTables.has(tableOf(key)),
+  )
 }
 
 /** One line per change for logs and terminals. */
@@ -76,7 +75,8 @@ export function withoutSecrets(config: RouterConfig): RouterConfig {
 }
 
 function needsRestart(key: string): boolean {
-  return startTables.has(tableOf(key)) && !reloadableRouterKeys.has(key)
+  const [table = '', name = ''] = key.split('.')
+  return startTables.has(table) || (table === 'router' && startRouterKeys.has(name))
 }
 
 function tableOf(key: string): string {
