@@ -18,6 +18,14 @@ export function tellParent(message: ChildMessage): void {
   if (process.connected) process.send?.(message)
 }
 
+/** What a command does besides stopping; only those of the first call count. */
+export interface StopOptions {
+  /** SIGHUP; without it the signal stops like the others. */
+  readonly onHangup?: () => void
+  /** The second signal; without it the process ends at once. The third one always ends it. */
+  readonly onSecond?: () => void
+}
+
 let stopped: Promise<string> | undefined
 
 /**
@@ -25,15 +33,22 @@ let stopped: Promise<string> | undefined
  * name. A second signal ends the process at once. Call it first thing in a command and wait for it last: from the call
  * on, no signal ends the process uncleanly. Calls share one promise.
  */
-export function untilStopped(): Promise<string> {
+export function untilStopped({ onHangup, onSecond }: StopOptions = {}): Promise<string> {
   stopped ??= new Promise((resolve) => {
     let isStopping = false
+    let isSecond = false
     const stop = (why: string): void => {
-      if (isStopping) process.exit(1)
+      if (isStopping) {
+        if (onSecond === undefined || isSecond) process.exit(1)
+        isSecond = true
+        onSecond()
+        return
+      }
       isStopping = true
       resolve(why)
     }
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop(signal))
+    process.on('SIGHUP', () => (onHangup === undefined ? stop('SIGHUP') : onHangup()))
     process.on('message', (message) => {
       if (message === 'stop' && !isStopping) stop('stop')
     })

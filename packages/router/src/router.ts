@@ -7,6 +7,7 @@ import { certificateFacts, certificateLine } from './ops/certificate-facts.ts'
 import { ConnectionBook, type ConnectionLog } from './ops/connection-book.ts'
 import { Generations } from './ops/generations.ts'
 import { Observers } from './ops/observers.ts'
+import { RecentLatency } from './ops/recent-latency.ts'
 import type { CertificatePair, Diagnostics, ServerListen, ServerListener } from './ports.ts'
 import { StreamProxy, type ProxyFailure } from './proxy.ts'
 import { createRunId, type ReportPaths, ReportWriter } from './report/report-writer.ts'
@@ -37,6 +38,7 @@ interface RouterParts {
   readonly observers: Observers
   readonly connections: ConnectionBook
   readonly collector: MetricsCollector
+  readonly recentLatency: RecentLatency
   readonly writer: ReportWriter
   readonly createProxy: (config: RouterConfig) => StreamProxy
 }
@@ -88,6 +90,10 @@ export class Router {
 
   get observers(): Observers {
     return this.#parts.observers
+  }
+
+  get recentLatency(): RecentLatency {
+    return this.#parts.recentLatency
   }
 
   /** Earlier configurations that still carry exchanges. */
@@ -189,15 +195,18 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const onTrouble = (message: string): void => log.onTrouble(message)
   const runId = createRunId(new Date())
   const observers = new Observers(config, onTrouble)
+  const recentLatency = new RecentLatency()
   const collector = new MetricsCollector({
     runId,
     listen: `${config.router.host}:${config.router.port}`,
     streamsKept: config.results.streams_kept,
     nowMs,
-    onStreamEnded: (ended) => observers.onEnded(ended),
+    onStreamEnded: (ended) => {
+      recentLatency.add(ended.document.type, ended.document.durationMs, nowMs())
+      observers.onEnded(ended)
+    },
   })
-  const createProxy = ({ service }: RouterConfig): StreamProxy =>
-    new StreamProxy({ services: service, collector, nowMs, onFailure: (failure) => log.onFailure(failure) })
+  const createProxy = proxyFactory(collector, log, nowMs)
   const generations = new Generations(createProxy(config))
   const connections = new ConnectionBook(collector, log, nowMs)
   const writer = new ReportWriter({
@@ -217,6 +226,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
         idleTimeoutMs: config.router.idle_timeout_ms,
         maxStreams: config.router.max_streams,
         earlyData: config.router.early_data,
+        maxHeaderBytes: config.router.max_header_bytes,
+        headerTimeoutMs: config.router.header_timeout_ms,
         onTrouble,
       },
       (connection) => {
@@ -227,10 +238,39 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     collector.setListen(`${listener.host}:${listener.port}`)
     writer.start()
     const setup = { config, certificate }
-    return new Router({ setup, listener, generations, observers, connections, collector, writer, createProxy })
+    return new Router({
+      setup,
+      listener,
+      generations,
+      observers,
+      connections,
+      collector,
+      recentLatency,
+      writer,
+      createProxy,
+    })
   } catch (error) {
     await generations.close()
     await observers.close()
     throw error
   }
+}
+
+function proxyFactory(
+  collector: MetricsCollector,
+  log: RouterLog,
+  nowMs: () => number,
+): (config: RouterConfig) => StreamProxy {
+  return ({ service, router }) =>
+    new StreamProxy({
+      services: service,
+      settings: router,
+      collector,
+      nowMs,
+      onFailure: (failure) => log.onFailure(failure),
+      onTargetChange: (name, { url, isHealthy, isEjected, problem }) => {
+        const isOut = !isHealthy || isEjected
+        log.onTrouble(isOut ? `service "${name}": ${url} is out: ${problem}` : `service "${name}": ${url} is back`)
+      },
+    })
 }

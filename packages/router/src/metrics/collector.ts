@@ -96,6 +96,10 @@ export class MetricsCollector {
     this.#listen = options.listen
   }
 
+  get startedAt(): Date {
+    return this.#startedAt
+  }
+
   /** The address really served, once the port is known. */
   setListen(listen: string): void {
     this.#listen = listen
