@@ -9,6 +9,8 @@ export const modelSeeds: readonly { readonly seed: number; readonly found: strin
   { seed: 62, found: 'a path that no authentic packet opened is shown' },
   { seed: 64, found: 'an abandoned path that migrates' },
   { seed: 104, found: 'an abandoned path that rebinds' },
+  { seed: 162, found: 'a backup that took over kept the peer off a path which only the peer could mend' },
+  { seed: 286, found: 'the same when the peer had heard of it before' },
   { seed: 1_781, found: 'a silent path behind a late one without budget: the driver span' },
 ]
 

@@ -87,7 +87,7 @@ export class ConnectionTimers {
     if (!path.recovery.onTimeout(nowUs, path.isAmplificationBlocked())) return
     // A path that has fallen silent must not hold data back while another one works.
     this.#core.reinjection.onProbeTimeout(path)
-    this.#core.multipath.onProbeTimeout()
+    this.#core.multipath.onProbeTimeout(path)
     path.ecn.onPtoExpired(path.recovery.ptoCount)
     if (path.mtu.onPtoExpired(path.recovery.ptoCount, nowUs)) path.onMtuChanged()
   }

@@ -8,6 +8,7 @@ import type { PacketWriter } from '../transmit/packet-writer.ts'
 import { BlockedFrames } from './blocked.ts'
 import type { Path } from './path.ts'
 import { PathIds } from './path-ids.ts'
+import { Takeover } from './takeover.ts'
 
 /** Connection IDs kept with the peer for each path ID it does not use yet. */
 const CIDS_PER_UNUSED_PATH = 1
@@ -50,6 +51,8 @@ export class Multipath {
   /** Abandoned paths whose PATH_ABANDON the peer has not answered yet: path ID -> error code. */
   readonly #unanswered: Map<number, number> = new Map()
   readonly #statusPending: Set<number> = new Set()
+  readonly #takeover: Takeover = new Takeover()
+  readonly #onTold = (path: Path): void => this.#queueStatus(path)
   #maxPathIdPending = false
 
   constructor(core: ConnectionCore, host: MultipathHost) {
@@ -227,8 +230,10 @@ export class Multipath {
   /**
    * A probe timeout expired on some path. A peer that acknowledges everything on the path we have abandoned is not heard,
    * so a lost PATH_ABANDON would never be found lost: it goes into the probes until the peer answers.
+   * A peer that was told to keep off the silent path is told again, so that it looks after it.
    */
-  onProbeTimeout(): void {
+  onProbeTimeout(path: Path): void {
+    if (path.toldStatus === 'backup') this.#queueStatus(path)
     for (const [id, code] of this.#unanswered) this.#abandonPending.set(id, code)
   }
 
@@ -291,7 +296,14 @@ export class Multipath {
     // RFC 10069 §2.1: its frames may only be sent once both sides have offered the extension
     if (!this.isNegotiated || path === undefined || path.isAbandoned || path.status === status) return
     path.status = status
+    path.toldStatus = undefined
     this.#queueStatus(path)
+  }
+
+  // RFC 10069 §3.3: "it is RECOMMENDED to update its own path state signaling such that the peer avoids using the broken path"
+  /** A backup path takes over, or may rest again: the peer is told. Called before each train. */
+  reviewStatus(): void {
+    if (this.isNegotiated) this.#takeover.review(this.#core.paths.paths, this.#onTold)
   }
 
   #queueStatus(path: Path): void {
@@ -314,6 +326,9 @@ export class Multipath {
     // RFC 10069 §4.3: older or equal sequence numbers MUST be ignored
     if (sequence <= path.peerStatusSequence) return
     path.peerStatusSequence = sequence
+    // It may be broken in the peer's eyes only: after a NAT has forgotten it, a packet of ours is what mends it.
+    if (status === 'backup' && path.isUsable() && !path.isSuspect())
+      path.space.probesPending = Math.max(1, path.space.probesPending)
     if (path.peerStatus === status) return
     path.peerStatus = status
     this.#host.onPathEvent('status', path)
@@ -414,7 +429,9 @@ export class Multipath {
       this.#statusPending.delete(id)
       const path = this.#core.paths.get(id)
       if (path === undefined || path.isAbandoned) continue
-      packet.varint(path.status === 'available' ? FrameType.PathStatusAvailable : FrameType.PathStatusBackup)
+      packet.varint(
+        (path.toldStatus ?? path.status) === 'available' ? FrameType.PathStatusAvailable : FrameType.PathStatusBackup,
+      )
       packet.varint(id)
       packet.varint(path.statusSequence)
       packet.receipt(ReceiptKind.PathStatus, id, path.statusSequence)

@@ -520,8 +520,11 @@ function isUnspecified(address: string): boolean {
 
 /** 0 = available and answering, 1 = backup and answering, 2 = available but silent, 3 = backup and silent; late ones half a rank behind. */
 export function rankOf(path: Path): number {
-  return (
-    (path.isSuspect() ? 2 : path.recovery.isLate ? 0.5 : 0) +
-    (path.peerStatus === 'backup' || path.status === 'backup' ? 1 : 0)
-  )
+  return (path.isSuspect() ? 2 : path.recovery.isLate ? 0.5 : 0) + reserveOf(path)
+}
+
+/** Our backup path is a little better than others once the peer has said that it relies on it. */
+function reserveOf({ status, peerStatus }: Path): number {
+  if (peerStatus === 'backup') return 1
+  return status === 'backup' ? (peerStatus === 'available' ? 0.75 : 1) : 0
 }

@@ -43,10 +43,12 @@ export class Path {
   largestNonProbing = -1
   /** Marked packets the current ACK frame newly acknowledged. */
   newlyAckedEct0 = 0
-  /** What we told the peer about using it, and what it told us; undefined = nothing (RFC 10069 §3.3). */
+  /** How we want the peer to use it, and what it told us; undefined = nothing (RFC 10069 §3.3). */
   status: 'available' | 'backup' = 'available'
   statusSequence = 0
   peerStatus: 'available' | 'backup' | undefined = undefined
+  /** What the peer is told instead of `status` while a backup path has taken over. */
+  toldStatus: 'available' | 'backup' | undefined = undefined
   peerStatusSequence = -1
   /** Made for a packet that is not known to be the peer's yet: nothing is sent, nothing is told. */
   isDormant = false

@@ -340,16 +340,21 @@ test('what an abandoned path had in flight counts as lost at once: data, and fra
 
 // spec: RFC 10069 §4.3#1, §4.3#3
 test('statuses are numbered upwards, and a lost one is repeated only if it is the last', () => {
-  const { pair, seen } = joinedPair()
+  const { pair, seen } = joinedPair({ datagramsMax: 1 })
   const id = openPath(pair)
   seen.length = 0
-  let drop = true
-  pair.filter = ({ from }) => from === 'server' || !drop
+  // Data around them tells of the loss: no path falls silent.
+  const up = transfer(pair, 'client', 1_000_000)
+  let dropped = 0
+  pair.filter = ({ from }) => {
+    const isStatus = from === 'client' && seen.at(-1)?.frames.some(({ name }) => name === 'PathStatus') === true
+    return !isStatus || dropped++ >= 3
+  }
   for (const status of ['backup', 'available', 'backup'] as const) {
     pair.connection.setPathStatus(id, status)
     pair.advance(2_000)
   }
-  drop = false
+  pair.run(up.isDone)
   pair.run(() => pair.accepted?.core.paths.get(id)?.peerStatus === 'backup')
   pair.advance(1_000_000)
   const numbers = withFrame(seen, 'PathStatus', 'client').flatMap(({ frames }) =>

@@ -67,6 +67,7 @@ export class Transmitter {
     this.acks.update(nowUs)
     if (this.#hasApplicationData()) picker.pick(nowUs)
     else picker.clear()
+    this.#core.multipath.reviewStatus()
     const { picked } = picker
     if (picked !== undefined && this.#pollTrain(out, picked, nowUs)) {
       picker.onSent(out.length)
