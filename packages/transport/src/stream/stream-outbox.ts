@@ -1,8 +1,8 @@
 /** Writes STREAM frames and per-stream control frames into packets, streams in the order of the send policy. */
-import { FrameType, varintLength } from '@quicether/wire'
+import { FrameType, varintLength, writeVarint } from '@quicether/wire'
 import type { PathId } from '../events.ts'
 import type { SendCredit } from '../flow/credit.ts'
-import { ReceiptKind } from '../recovery/sent-packets.ts'
+import { ReceiptKind, type SentPackets } from '../recovery/sent-packets.ts'
 import type { PacketWriter } from '../transmit/packet-writer.ts'
 import { Copies } from './copies.ts'
 import { RecvState } from './recv-stream.ts'
@@ -264,6 +264,50 @@ export class StreamOutbox {
     }
   }
 
+  // ---- whole packets
+
+  /** Nothing but new data of one class waits, and it may leave on the path being served. */
+  get isBulk(): boolean {
+    const only = this.classes[0] as StreamClass
+    return this.isPlain && only.isAdmitted && only.urgent.size === 0 && this.#control.length === 0
+  }
+
+  /** The stream whose turn it is, if its new data more than fills `room` bytes: it neither ends nor blocks with them. */
+  nextFilling(room: number): Stream | undefined {
+    const stream = (this.classes[0] as StreamClass).fresh.peek()
+    const send = stream?.send
+    if (send === undefined || send.buffer.lost.count > 0) return undefined
+    const { buffer, credit } = send
+    const isMore = buffer.end - buffer.sentEnd > room && credit.available > room && this.#credit.available > room
+    return isMore ? stream : undefined
+  }
+
+  // RFC 9000 §19.8: a STREAM frame without a length extends to the end of the packet
+  /** Fills `room` bytes at `at` with one STREAM frame of what `nextFilling` has returned. */
+  writeFilling(stream: Stream, bytes: Uint8Array, at: number, room: number, sent: SentPackets): void {
+    const send = stream.send as SendStream
+    const { buffer } = send
+    const offset = buffer.sentEnd
+    bytes[at] = FrameType.Stream | (offset > 0 ? 4 : 0)
+    let data = writeVarint(bytes, at + 1, stream.id)
+    if (offset > 0) data = writeVarint(bytes, data, offset)
+    const length = at + room - data
+    buffer.copyTo(bytes, data, offset, length)
+    sent.pushReceipt(ReceiptKind.Stream, stream.id, offset, length * 2)
+    this.#onFreshWritten(stream, send, length)
+    stream.packetsSent++
+    stream.packetBytesSent += length
+    send.onFrameSent(false)
+    ;(this.classes[0] as StreamClass).fresh.rotate()
+  }
+
+  #onFreshWritten(stream: Stream, send: SendStream, length: number): void {
+    send.buffer.sentEnd += length
+    send.credit.used += length
+    this.#credit.used += length
+    stream.bytesSent += length
+  }
+
   /** Admitted, with new data: interactive ones first, then by urgency, equals in turn. */
   #nextClass(): StreamClass | undefined {
     const { classes } = this
@@ -385,10 +429,7 @@ export class StreamOutbox {
     const isLast = send.isFinished && offset + length === buffer.end && !(send.finSent && send.finAcked)
     const written = writeFrame(stream, send, packet, offset, length, isLast)
     if (written < 0) return false
-    buffer.sentEnd = offset + written
-    send.credit.used += written
-    this.#credit.used += written
-    stream.bytesSent += written
+    this.#onFreshWritten(stream, send, written)
     this.#onWritten(stream, send, offset, written, isLast && offset + written === buffer.end)
     return true
   }

@@ -21,6 +21,8 @@ import { PacketWriter } from './packet-writer.ts'
 /** Initial, Handshake and 1-RTT (or 0-RTT) fit into one datagram. */
 const PACKETS_PER_DATAGRAM = 4
 const DESCRIPTORS_MAX = 256
+/** Fixed bits drawn at a time. */
+const COINS = 256
 /** Smallest packet worth starting: header, packet number, a frame, tag. */
 export const PACKET_ROOM_MIN = 60
 
@@ -94,6 +96,24 @@ export class TrainBuilder {
     return out.length + limit <= out.bytes.length && this.#descriptorCount + PACKETS_PER_DATAGRAM <= DESCRIPTORS_MAX
   }
 
+  /** How many more packets can be sealed with this train. */
+  get packetsLeft(): number {
+    return DESCRIPTORS_MAX - PACKETS_PER_DATAGRAM - this.#descriptorCount
+  }
+
+  /** How many packet numbers come before one that is left out. */
+  numbersBeforeSkip(space: PacketSpace): number {
+    return this.#core.config.skipPacketNumberEvery === 0 ? Infinity : space.skipAt - space.sent.next
+  }
+
+  /** Adds a finished 1-RTT packet that fills its datagram: what `close`, `commit` and `account` do, in one step. */
+  appendWhole(out: TransmitBatch, path: Path, headerLength: number, pnLength: number, packetNumber: number): void {
+    const length = out.segmentSize
+    this.#describe(out.length, headerLength, pnLength, length, packetNumber, Level.OneRtt, path)
+    this.budget -= length
+    this.account(out, path, length)
+  }
+
   // ---- one datagram
 
   beginDatagram(): void {
@@ -141,7 +161,7 @@ export class TrainBuilder {
     this.#maybeSkip(space)
     const pnLength = packetNumberLength(space.sent.next, space.largestAcked)
     const index = this.#packetCount
-    const fixedBit = this.#fixedBit()
+    const fixedBit = this.fixedBit()
     let pnOffset: number
     if (level === Level.OneRtt) {
       // RFC 9000 §17.4: the spin bit is disabled: always zero; see docs/spec-exceptions.md
@@ -175,14 +195,22 @@ export class TrainBuilder {
   }
 
   // RFC 9287 §3.1: once the peer has sent grease_quic_bit, the fixed bit SHOULD be unpredictable
-  #fixedBit(): number {
+  /** The fixed bit of the next packet. */
+  fixedBit(): number {
     const core = this.#core
     if (!core.config.isGreaseEnabled || core.peerParameters?.greaseQuicBit !== true || !core.handshakeConfirmed)
       return 1
-    core.random.fill(this.#oneByte)
-    return (this.#oneByte[0] as number) & 1
+    if (this.#coinsUsed === COINS) {
+      core.random.fill(this.#coins)
+      this.#coinsUsed = 0
+    }
+    const coin = this.#coinsUsed++
+    return ((this.#coins[coin >>> 3] as number) >>> (coin & 7)) & 1
   }
 
+  /** Random bits, drawn by the batch: asking the source costs more than a packet. */
+  readonly #coins = new Uint8Array(COINS / 8)
+  #coinsUsed = COINS
   readonly #oneByte = new Uint8Array(1)
 
   // RFC 9000 §21.4: skip packet numbers now and then, so that acknowledging what was not received shows
@@ -237,7 +265,8 @@ export class TrainBuilder {
       if (eliciting === 1) this.#noteEliciting(nowUs)
       if (ecn === Ecn.Ect0) path.ecn.onSent(path.ecnSpace(level), ecn)
       if (core.observer !== null) this.#observe(bytes, i, packetNumber, path, ecn, nowUs)
-      this.#describe(i, packetNumber, level, path)
+      const pnLength = this.#pnLengths[i] as number
+      this.#describe(start, pnOffset - start + pnLength, pnLength, length, packetNumber, level, path)
     }
   }
 
@@ -248,14 +277,20 @@ export class TrainBuilder {
     core.sentElicitingSinceReceive = true
   }
 
-  #describe(index: number, packetNumber: number, level: Level, path: Path): void {
+  #describe(
+    start: number,
+    headerLength: number,
+    pnLength: number,
+    length: number,
+    packetNumber: number,
+    level: Level,
+    path: Path,
+  ): void {
     const words = sharedDescriptors
     const at = this.#descriptorCount * DESCRIPTOR_WORDS
-    const start = this.#starts[index] as number
-    const pnLength = this.#pnLengths[index] as number
     words[at + Seal.Offset] = start
-    words[at + Seal.HeaderLength] = (this.#pnOffsets[index] as number) - start + pnLength
-    words[at + Seal.Length] = (this.#ends[index] as number) - start
+    words[at + Seal.HeaderLength] = headerLength
+    words[at + Seal.Length] = length
     words[at + Seal.PnLow] = packetNumber | 0
     words[at + Seal.PnHigh] = Math.floor(packetNumber / 2 ** 32)
     words[at + Seal.KeyId] = this.#core.keys.tx(level)

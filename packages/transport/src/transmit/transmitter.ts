@@ -9,6 +9,7 @@ import { Ecn, type Micros, type TransmitBatch } from '../ports/datagrams.ts'
 import type { PacketSpace } from '../recovery/packet-space.ts'
 import { ReceiptKind, SentFlag } from '../recovery/sent-packets.ts'
 import { PathPicker } from '../schedule/path-picker.ts'
+import { BulkRun } from './bulk-run.ts'
 import { closeContents, writeClose } from './close-frame.ts'
 import { hasControl, writeAck, writeCidControl, writeConnectionControl } from './frame-writers.ts'
 import type { PacketWriter } from './packet-writer.ts'
@@ -21,6 +22,7 @@ export class Transmitter {
   readonly #core: ConnectionCore
   readonly #train: TrainBuilder
   readonly #picker: PathPicker
+  readonly #bulk: BulkRun
   /** Which path tells the acknowledgments of which. */
   readonly acks: AckRouter
   #isProbeFirst = false
@@ -32,6 +34,7 @@ export class Transmitter {
     this.#train = new TrainBuilder(core)
     this.#picker = new PathPicker(core)
     this.acks = new AckRouter(core)
+    this.#bulk = new BulkRun(core, this.#train, this.acks)
   }
 
   /** Fills `out` with one train; false when nothing can be sent now. */
@@ -64,10 +67,10 @@ export class Transmitter {
     const { paths } = this.#core.paths
     if (paths.length === 1) return this.#pollTrain(out, paths[0] as Path, nowUs)
     const picker = this.#picker
+    this.#core.multipath.reviewStatus()
     this.acks.update(nowUs)
     if (this.#hasApplicationData()) picker.pick(nowUs)
     else picker.clear()
-    this.#core.multipath.reviewStatus()
     const { picked } = picker
     if (picked !== undefined && this.#pollTrain(out, picked, nowUs)) {
       picker.onSent(out.length)
@@ -127,6 +130,7 @@ export class Transmitter {
     if (this.#pollMtuProbe(out, path, nowUs)) return true
     const ecn = path.ecn.codepointToSend()
     const most = Math.min(out.datagramsMax, ecn === Ecn.NotEct ? Infinity : path.ecn.packetsBeforeChange())
+    const carriesData = this.#carriesApplicationData(path) && this.#mayCarryData(path)
     while (out.count < most) {
       const size = out.count === 0 ? path.mtu.mtuBytes : out.segmentSize
       const credit = path.amplificationCredit
@@ -136,6 +140,7 @@ export class Transmitter {
       if (length === 0) break
       train.account(out, path, length)
       if (length < size) break
+      if (carriesData) this.#bulk.extend(out, path, most, ecn, nowUs)
     }
     return train.finishTrain(out, path, ecn)
   }
