@@ -50,6 +50,11 @@ export class PeerProcess {
     })
   }
 
+  /** Undefined when the program could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
   /** The first report of this event; rejects when the process ends or `withinMs` pass without one. */
   async report(event: string, withinMs: number): Promise<Report> {
     const deadlineMs = performance.now() + withinMs
