@@ -1,5 +1,5 @@
 /** One request and its response on one stream, from either side: headers, body, trailers, errors, times. */
-import type { Micros, StreamId, StreamStats, StreamTransport } from '@quicether/transport'
+import { type Micros, type StreamId, type StreamStats, type StreamTransport, StreamWriter } from '@quicether/transport'
 import {
   FieldSectionTooLarge,
   H3ConnectionError,
@@ -15,7 +15,6 @@ import { fieldSectionBytes, type HeaderList } from './headers.ts'
 import { type BodyStatus, type BodyVisitor, InboundMessage, type MessageHead } from './inbound-message.ts'
 import { type Priority, priorityOf } from './priority.ts'
 import type { QpackDecoder } from './qpack/decoder.ts'
-import { StreamWriter } from './stream-writer.ts'
 import { parseRequestHead, parseResponseHead, parseTrailers, type RequestHead, type ResponseHead } from './validate.ts'
 
 /** What an application hears of an exchange. All optional; calls come from `Http3Session.handleEvent`. */

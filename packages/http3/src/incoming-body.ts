@@ -1,11 +1,8 @@
 /** A message body as it arrives: async iteration that reads from the transport only on demand. */
+import { PieceJoiner } from '@quicether/transport'
 import { Http3Error } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import type { HeaderList } from './headers.ts'
-
-/** Pieces of the transport (a packet's worth each) are joined up to this size before they are handed over. */
-const PIECE_BYTES = 65_536
-const FIRST_PIECE_BYTES = 4_096
 
 /** What `bytes` and `text` gather unless told otherwise. */
 const GATHER_BYTES_MAX = 64 * 1_048_576
@@ -20,7 +17,7 @@ interface Waiter {
  */
 export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   readonly #exchange: Exchange
-  readonly #pieces: Uint8Array<ArrayBuffer>[]
+  readonly #joiner: PieceJoiner
   #state: 'open' | 'finished' | 'failed'
   #error: Http3Error | undefined
   #isClaimed: boolean
@@ -29,7 +26,7 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange
-    this.#pieces = []
+    this.#joiner = new PieceJoiner()
     this.#state = 'open'
     this.#error = undefined
     this.#isClaimed = false
@@ -40,7 +37,7 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** The message arrived whole and was read to its end. */
   get isFinished(): boolean {
-    return this.#state === 'finished' && this.#pieces.length === 0
+    return this.#state === 'finished' && this.#joiner.length === 0
   }
 
   /** Trailers, empty if there are none. Settles when the body has been read to its end, rejects if it fails. */
@@ -137,13 +134,13 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     let isDone = false
     try {
       while (true) {
-        const piece = this.#pieces.shift()
+        const piece = this.#joiner.shift()
         if (piece !== undefined) {
           yield piece
           continue
         }
         if (this.#state === 'open') this.#pull()
-        if (this.#pieces.length > 0) continue
+        if (this.#joiner.length > 0) continue
         if (this.#state === 'finished') {
           isDone = true
           return
@@ -159,26 +156,8 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   }
 
   #pull(): void {
-    let piece: Uint8Array<ArrayBuffer> | undefined
-    let used = 0
-    const status = this.#exchange.readBody((chunk) => {
-      let at = 0
-      while (at < chunk.length) {
-        if (piece === undefined || used === piece.length) {
-          if (piece !== undefined) this.#pieces.push(piece)
-          const isFirst = piece === undefined
-          piece = new Uint8Array(
-            Math.max(isFirst ? FIRST_PIECE_BYTES : PIECE_BYTES, Math.min(chunk.length - at, PIECE_BYTES)),
-          )
-          used = 0
-        }
-        const take = Math.min(chunk.length - at, piece.length - used)
-        piece.set(chunk.subarray(at, at + take), used)
-        used += take
-        at += take
-      }
-    })
-    if (piece !== undefined && used > 0) this.#pieces.push(used === piece.length ? piece : piece.subarray(0, used))
+    const status = this.#exchange.readBody(this.#joiner.take)
+    this.#joiner.end()
     // After an error `fail` was called first and the state is not open any more.
     if (status === 'finished' && this.#state === 'open') this.#finish()
   }

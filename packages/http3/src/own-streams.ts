@@ -1,12 +1,11 @@
 /** Our unidirectional streams (RFC 9114 §6.2): control, QPACK encoder and decoder, and one of a reserved type. */
-import type { StreamId, StreamTransport } from '@quicether/transport'
+import { type StreamId, type StreamTransport, StreamWriter } from '@quicether/transport'
 import { varintLength, writeVarint } from '@quicether/wire'
 import { encodeFrame, encodeIntegerFrame, FrameType } from './frames.ts'
 import { StreamType } from './peer-streams.ts'
 import type { QpackDecoder } from './qpack/decoder.ts'
 import type { QpackEncoder } from './qpack/encoder.ts'
 import { encodeSettings, type Http3Settings, reservedCodepoint } from './settings.ts'
-import { StreamWriter } from './stream-writer.ts'
 
 /** Instructions that a peer keeps us from sending, by withholding credit, before that counts as an attack. */
 const INSTRUCTION_BACKLOG_BYTES = 65_536

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { StreamWriter } from './stream-writer.ts'
+import { StreamWriter } from '@quicether/transport'
 import { MemoryNetwork } from './testing/memory-transport.ts'
 
 test('what the transport does not take is kept in order, counted, and followed by the end', () => {

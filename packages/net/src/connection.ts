@@ -24,6 +24,9 @@ import type { ClientPaths, MigrateOptions, OpenPathOptions } from './client-path
 import { connectError } from './close-reason.ts'
 import { nowUs } from './driver.ts'
 import { canonicalIp, formatAddress } from './ip-address.ts'
+import type { QuicDatagrams } from './streams/datagrams.ts'
+import type { QuicStream } from './streams/quic-stream.ts'
+import { type OpenStreamOptions, StreamHub } from './streams/stream-hub.ts'
 
 /** What the handshake agreed on. */
 export interface Handshake {
@@ -51,6 +54,7 @@ export class QuicConnection implements AsyncDisposable {
   readonly #paths: ClientPaths | undefined
   readonly #health: ConnectionHealth
   #policy: PathPolicy | undefined
+  #hub: StreamHub | undefined
   /** Told of every change of a path, besides `onEvent`. */
   onPath: ((id: PathId, change: PathChange) => void) | null = null
   /** Client: told of every address that the server announces or withdraws, besides `onEvent`. */
@@ -94,6 +98,7 @@ export class QuicConnection implements AsyncDisposable {
   }
 
   set onEvent(listener: ((event: ConnectionEvent) => void) | null) {
+    if (this.#hub !== undefined) throw inUse('its streams are read already')
     this.#onEvent = listener
     if (listener === null || this.#held.length === 0 || this.#isReplayPlanned) return
     this.#isReplayPlanned = true
@@ -101,6 +106,39 @@ export class QuicConnection implements AsyncDisposable {
       this.#isReplayPlanned = false
       this.#replay()
     })
+  }
+
+  /**
+   * Opens a stream as soon as the peer allows one more. Raw QUIC: not together with `onEvent`, which HTTP/3 uses.
+   * @throws QuicError (by rejecting) `ERR_CONNECTION_CLOSED`, `ERR_CONNECTION_IN_USE`; the signal's reason.
+   */
+  async openStream(options: OpenStreamOptions = {}): Promise<QuicStream> {
+    return this.#streams().open(options)
+  }
+
+  /**
+   * Streams of the peer as they come; ends when the connection does. Raw QUIC like `openStream`.
+   * @throws QuicError `ERR_CONNECTION_IN_USE`
+   */
+  get incomingStreams(): AsyncIterableIterator<QuicStream> {
+    return this.#streams().incoming()
+  }
+
+  /**
+   * Unreliable messages (RFC 9221). Raw QUIC like `openStream`.
+   * @throws QuicError `ERR_CONNECTION_IN_USE`
+   */
+  get datagrams(): QuicDatagrams {
+    return this.#streams().datagrams
+  }
+
+  #streams(): StreamHub {
+    if (this.#hub !== undefined) return this.#hub
+    if (this.#onEvent !== null) throw inUse('another protocol, such as HTTP/3, has its events')
+    const hub = new StreamHub(this.transport, this.role)
+    this.onEvent = (event) => hub.handleEvent(event)
+    this.#hub = hub
+    return hub
   }
 
   /** Undefined until the handshake is complete. */
@@ -388,4 +426,8 @@ export class QuicConnection implements AsyncDisposable {
       })
     }
   }
+}
+
+function inUse(why: string): QuicError {
+  return new QuicError('ERR_CONNECTION_IN_USE', `the streams of this connection have an owner: ${why}`)
 }

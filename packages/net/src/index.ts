@@ -27,4 +27,19 @@ export { PathPolicy, type PathPlan } from './path-policy.ts'
 export { type PathPolicyOptions, pathPolicyDefaults } from './path-policy-options.ts'
 export * from './qlog/index.ts'
 export type { AddressOption, PreferredAddressOption } from './server-addresses.ts'
+export type { RelayStats, SeatStats, SharedSocket } from './workers/messages.ts'
+export { WorkerSeat } from './workers/seat.ts'
+export {
+  type ReloadOptions,
+  serveWorkers,
+  type WorkerFailure,
+  WorkerGroup,
+  type WorkerGroupOptions,
+  type WorkerGroupStats,
+} from './workers/worker-group.ts'
+export type { WorkerModule, WorkerService } from './workers/worker-module.ts'
+export { QuicDatagrams } from './streams/datagrams.ts'
+export { type DuplexSource, toDuplex } from './streams/duplex.ts'
+export { QuicStream, QuicStreamError, type QuicStreamParts, type StreamCodes } from './streams/quic-stream.ts'
+export type { OpenStreamOptions } from './streams/stream-hub.ts'
 export { type BindOptions, type BoundSocket, UdpPort, type UdpPortStats } from './udp-port.ts'

@@ -1,6 +1,8 @@
 /** Ordered output to one transport stream: passes bytes on while the transport takes them, queues the rest. */
-import { QuicError, type StreamId, type StreamTransport } from '@quicether/transport'
+import { QuicError } from '../errors.ts'
+import type { StreamId, StreamTransport } from '../events.ts'
 
+/** Writes of one stream in order; `flush` on every `writable`. */
 export class StreamWriter {
   readonly id: StreamId
   readonly #transport: StreamTransport

@@ -1,0 +1,62 @@
+/** Joins the borrowed chunks of a read, a packet's worth each, into fewer and larger pieces of the reader's own. */
+
+const PIECE_BYTES = 65_536
+const FIRST_PIECE_BYTES = 4_096
+
+/** Pass `take` to a read, then `shift` the pieces; call `end` between them. */
+export class PieceJoiner {
+  readonly take: (chunk: Uint8Array) => void
+  readonly #pieces: Uint8Array<ArrayBuffer>[]
+  #piece: Uint8Array<ArrayBuffer> | undefined
+  #used: number
+
+  constructor() {
+    this.#pieces = []
+    this.#piece = undefined
+    this.#used = 0
+    this.take = (chunk) => this.#take(chunk)
+  }
+
+  /** Complete pieces that wait. */
+  get length(): number {
+    return this.#pieces.length
+  }
+
+  /** The read is over: what it left becomes the last piece. */
+  end(): void {
+    const piece = this.#piece
+    if (piece !== undefined && this.#used > 0) {
+      this.#pieces.push(this.#used === piece.length ? piece : piece.subarray(0, this.#used))
+    }
+    this.#piece = undefined
+    this.#used = 0
+  }
+
+  shift(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#pieces.shift()
+  }
+
+  clear(): void {
+    this.#pieces.length = 0
+    this.#piece = undefined
+    this.#used = 0
+  }
+
+  #take(chunk: Uint8Array): void {
+    let at = 0
+    while (at < chunk.length) {
+      let piece = this.#piece
+      if (piece === undefined || this.#used === piece.length) {
+        if (piece !== undefined) this.#pieces.push(piece)
+        const least = piece === undefined ? FIRST_PIECE_BYTES : PIECE_BYTES
+        piece = new Uint8Array(Math.max(least, Math.min(chunk.length - at, PIECE_BYTES)))
+        this.#piece = piece
+        this.#used = 0
+      }
+      const taken = Math.min(chunk.length - at, piece.length - this.#used)
+      piece.set(chunk.subarray(at, at + taken), this.#used)
+      this.#used += taken
+      at += taken
+    }
+  }
+}
