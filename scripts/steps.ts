@@ -38,6 +38,7 @@ const captureTests = ['tests/process/capture*.test.ts']
 
 export const steps: readonly Step[] = [
   tool('types', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']),
+  tool('page', ['node_modules/typescript/bin/tsc', '-p', 'packages/router/src/page/browser/tsconfig.json']),
   tool('lint', ['node_modules/@biomejs/biome/bin/biome', 'ci', '--colors=off', '--max-diagnostics=50', '.']),
   tests('tidy', ['tests/tidy/*.test.ts'], { cores: 1 }),
   tool('spec', ['scripts/spec.ts', '--check']),

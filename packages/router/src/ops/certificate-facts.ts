@@ -1,15 +1,6 @@
 /** What may be shown of a certificate: names, dates and fingerprint, never its key. */
 import { X509Certificate } from 'node:crypto'
-
-export interface CertificateFacts {
-  readonly subject: string
-  readonly names: readonly string[]
-  readonly issuer: string
-  readonly validFrom: string
-  readonly validTo: string
-  /** SHA-256 over the certificate, hex with colons. */
-  readonly fingerprint: string
-}
+import type { CertificateFacts } from './feed-document.ts'
 
 const namesMax = 100
 

@@ -2,38 +2,15 @@
 import type { MetricsCollector } from '../metrics/collector.ts'
 import { type ConnectionMetrics, describeClose } from '../metrics/connection-metrics.ts'
 import { round } from '../metrics/distribution.ts'
-import type { ConnectionDocument } from '../metrics/document.ts'
 import type { ServerConnection } from '../ports.ts'
 import { messageOf } from '../user-error.ts'
+import type { OpenConnectionDocument, PathDocument } from './feed-document.ts'
 
 /** What happens to connections, for logs. */
 export interface ConnectionLog {
   onConnection(id: number, remote: string): void
   onEstablished(id: number, establishmentMs: number, handshake: '0-RTT' | '1-RTT'): void
   onConnectionClosed(id: number, reason: string, isError: boolean): void
-}
-
-/** One path of an open connection. */
-export interface PathDocument {
-  readonly id: number
-  readonly local: string
-  readonly remote: string
-  readonly state: string
-  readonly isBackup: boolean
-  readonly smoothedRttMs: number
-  readonly windowBytes: number
-  readonly inFlightBytes: number
-  readonly mtuBytes: number
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsLost: number
-  readonly congestion: string
-}
-
-/** An open connection with its paths. */
-export interface OpenConnectionDocument extends ConnectionDocument {
-  readonly paths: readonly PathDocument[]
 }
 
 interface Entry {

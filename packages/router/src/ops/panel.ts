@@ -3,60 +3,11 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { StreamDocument } from '../metrics/document.ts'
 import type { ListenerCounters } from '../ports.ts'
 import type { Router } from '../router.ts'
-import { type CertificateFacts, certificateFacts } from './certificate-facts.ts'
+import { certificateFacts } from './certificate-facts.ts'
 import { withoutSecrets } from './config-diff.ts'
-import type { OpenConnectionDocument } from './connection-book.ts'
 import { exposition } from './exposition.ts'
-import type { LatencyWindow } from './recent-latency.ts'
+import type { FeedDocument, OpenConnectionDocument, ServiceDocument, StatusDocument } from './feed-document.ts'
 import type { Reloader, ReloadResult } from './reloader.ts'
-
-export interface StatusDocument {
-  readonly state: 'serving' | 'draining'
-  /** `host:port`, UDP. */
-  readonly listen: string
-  readonly startedAt: string
-  readonly uptimeSeconds: number
-  readonly node: string
-  readonly pid: number
-  readonly configFile: string | null
-  readonly results: string
-  readonly certificate: CertificateFacts | null
-  readonly reloads: ReturnType<Reloader['stats']>
-  readonly retiredConfigurations: number
-  readonly connectionsOpen: number
-  readonly connections: number
-  readonly streamsOpen: number
-  readonly streams: number
-  readonly failed: number
-  readonly accessLog: { readonly lines: number; readonly dropped: number; readonly waiting: number } | null
-  readonly traces: { readonly sent: number; readonly dropped: number; readonly waiting: number } | null
-}
-
-/** One service in the live view. */
-export interface ServiceDocument {
-  readonly name: string
-  readonly open: number
-  readonly streams: number
-  readonly bytes: number
-  /** Of the last 10 s; null when nothing ended in them. */
-  readonly latency: LatencyWindow | null
-  /** State of the service behind it; null for requests without a route. */
-  readonly upstream: ReturnType<Router['upstreamStats']>[number] | null
-}
-
-/** What the live page is told once a second. */
-export interface FeedDocument {
-  /** Epoch milliseconds. */
-  readonly at: number
-  readonly status: StatusDocument
-  readonly bytesSent: number
-  readonly bytesReceived: number
-  readonly packetsSent: number
-  readonly packetsLost: number
-  readonly services: readonly ServiceDocument[]
-  readonly connections: readonly OpenConnectionDocument[]
-  readonly streams: readonly StreamDocument[]
-}
 
 export interface PanelOptions {
   readonly router: Router

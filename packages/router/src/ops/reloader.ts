@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import type { Router, RouterSetup } from '../router.ts'
 import { messageOf, UserError } from '../user-error.ts'
 import { changeLine, type ConfigChange } from './config-diff.ts'
+import type { ReloadStats } from './feed-document.ts'
 
 export interface ReloaderOptions {
   readonly router: Router
@@ -41,12 +42,7 @@ export class Reloader {
     this.#options = options
   }
 
-  stats(): {
-    readonly succeeded: number
-    readonly failed: number
-    readonly lastSucceededAtMs: number
-    readonly lastError: string | null
-  } {
+  stats(): ReloadStats {
     return {
       succeeded: this.#succeeded,
       failed: this.#failed,
