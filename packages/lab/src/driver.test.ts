@@ -123,6 +123,23 @@ test('a sleeping host misses timers, loses what overflows, and catches up', () =
   assert.equal(timeout, '1001 timeout')
 })
 
+test('a busy program reads late what has waited in its socket, batch by batch and in order', () => {
+  const all = bench()
+  const { world, endpoint, driver } = all
+  world.run(1)
+  endpoint.deadlineUs = 100
+  driver.wake()
+  driver.beginBusy()
+  for (let i = 0; i < 150; i++) send(all, 10)
+  world.run(1_000)
+  assert.equal(endpoint.calls.length, 0)
+  driver.endBusy()
+  world.run(1)
+  const batches = endpoint.calls.filter((call) => call.includes('received')).map((call) => call.split(' ').length - 2)
+  assert.deepEqual([batches, driver.stats.datagramsReceived], [[64, 64, 22], 150])
+  assert.ok(endpoint.calls.includes('1001 timeout'))
+})
+
 test('an endpoint that breaks the contract is caught: spinning, trains without sense', () => {
   const spinning = bench()
   spinning.endpoint.deadlineUs = 5

@@ -41,6 +41,16 @@ export interface DriverStats {
 
 const BATCH_MAX = 64
 const SLAB_BYTES = 65_536
+/** What arrives while a program is busy waits in a socket buffer of this size, here payload only. */
+const SOCKET_BYTES = 1_048_576
+
+/** A datagram that waits for a program that is busy. */
+interface Waiting {
+  readonly bytes: Uint8Array
+  readonly ecn: number
+  readonly tuple: PathTuple
+}
+
 /** Rounds of one drive after which the endpoint is considered to spin. */
 const ROUNDS_MAX = 10_000
 
@@ -60,11 +70,14 @@ export class EndpointDriver<Event> {
   readonly #out: TransmitBatch
   readonly #batch: DatagramBatch
   #filledBytes = 0
+  readonly #waiting: Waiting[] = []
+  #waitingBytes = 0
   #endpoint: DrivenEndpoint<Event> | undefined
   /** Time of the wake-up that counts; others in the heap are stale. */
   #wakeAtUs: Micros = NEVER
   #isDriving = false
   #isSuspended = false
+  #isBusy = false
   #isStopped = false
 
   constructor(options: DriverOptions<Event>) {
@@ -105,6 +118,17 @@ export class EndpointDriver<Event> {
     this.wake()
   }
 
+  /** The program has other things to do until `endBusy`: datagrams wait in the socket buffer, timers run late. */
+  beginBusy(): void {
+    this.#isBusy = true
+  }
+
+  /** Reads what has piled up, batch by batch. */
+  endBusy(): void {
+    this.#isBusy = false
+    this.wake()
+  }
+
   /** Leaves the host for good; what arrives later finds nobody. */
   stop(): void {
     this.#isStopped = true
@@ -112,20 +136,53 @@ export class EndpointDriver<Event> {
   }
 
   #onDatagram(datagram: Datagram, tuple: PathTuple, nowUs: Micros): void {
-    const batch = this.#batch
-    if (batch.count === BATCH_MAX || this.#filledBytes + datagram.length > SLAB_BYTES) {
+    if (!this.#hasRoom(datagram.length)) {
       if (this.#isSuspended) return // A socket buffer that nobody reads overflows.
+      if (this.#isBusy || this.#waiting.length > 0) return this.#keep(datagram, tuple)
       this.#drive(nowUs)
     }
+    this.#fill(datagram.bytes.subarray(0, datagram.length), datagram.ecn, tuple)
+    if (this.#batch.count === 1) this.#armAt(nowUs + this.#receiveDelayUs)
+  }
+
+  #hasRoom(length: number): boolean {
+    // What waits already goes first.
+    return (
+      this.#waiting.length === 0 &&
+      this.#batch.count < BATCH_MAX &&
+      this.#filledBytes + length <= this.#batch.bytes.length
+    )
+  }
+
+  #fill(bytes: Uint8Array, ecn: number, tuple: PathTuple): void {
+    const batch = this.#batch
     const index = batch.count++
-    batch.bytes.set(datagram.bytes.subarray(0, datagram.length), this.#filledBytes)
+    batch.bytes.set(bytes, this.#filledBytes)
     batch.offsets[index] = this.#filledBytes
-    batch.lengths[index] = datagram.length
-    batch.ecns[index] = datagram.ecn
+    batch.lengths[index] = bytes.length
+    batch.ecns[index] = ecn
     batch.tuples[index] = tuple
-    this.#filledBytes += datagram.length
+    this.#filledBytes += bytes.length
     this.stats.datagramsReceived++
-    if (index === 0) this.#armAt(nowUs + this.#receiveDelayUs)
+  }
+
+  #keep(datagram: Datagram, tuple: PathTuple): void {
+    if (this.#waitingBytes + datagram.length > SOCKET_BYTES) return
+    this.#waitingBytes += datagram.length
+    this.#waiting.push({ bytes: datagram.bytes.slice(0, datagram.length), ecn: datagram.ecn, tuple })
+  }
+
+  /** The next batch of what waited, if anything did. */
+  #refill(): void {
+    const waiting = this.#waiting
+    let taken = 0
+    for (; taken < waiting.length && this.#batch.count < BATCH_MAX; taken++) {
+      const { bytes, ecn, tuple } = waiting[taken] as Waiting
+      if (this.#filledBytes + bytes.length > this.#batch.bytes.length) break
+      this.#fill(bytes, ecn, tuple)
+      this.#waitingBytes -= bytes.length
+    }
+    waiting.splice(0, taken)
   }
 
   #armAt(atUs: Micros): void {
@@ -137,7 +194,7 @@ export class EndpointDriver<Event> {
   #onWake(atUs: Micros, nowUs: Micros): void {
     if (atUs !== this.#wakeAtUs) return
     this.#wakeAtUs = NEVER
-    if (!this.#isSuspended) this.#drive(nowUs)
+    if (!this.#isSuspended && !this.#isBusy) this.#drive(nowUs)
   }
 
   #drive(nowUs: Micros): void {
@@ -150,6 +207,7 @@ export class EndpointDriver<Event> {
       endpoint.handleDatagrams(this.#batch, nowUs)
       this.#batch.count = 0
       this.#filledBytes = 0
+      this.#refill()
     }
     const { trains } = this.stats
     let timeouts = 0
@@ -179,6 +237,7 @@ export class EndpointDriver<Event> {
       if (isIdle) break
     }
     this.#isDriving = false
+    if (this.#batch.count > 0) return this.#armAt(nowUs)
     const deadlineUs = endpoint.pollTimeout()
     if (deadlineUs < NEVER) this.#armAt(deadlineUs)
   }

@@ -19,6 +19,7 @@ export {
 export { Nat, type NatKind, type NatOptions } from './nat.ts'
 export { fakePartyCrypto, Party, type PartyCrypto, type PartyCryptoFactory, type PartyOptions } from './parties.ts'
 export { Pattern } from './pattern.ts'
+export { addPauses, type Pausable, type PauseOptions } from './pauses.ts'
 export {
   fadingPair,
   multipathRequests,

@@ -2,6 +2,7 @@
 import type { CidRegistry } from '../cid/cid-registry.ts'
 import type { TransportConfig } from '../config.ts'
 import { type CongestionContext, createCongestionController } from '../congestion/algorithms.ts'
+import { isModelController } from '../congestion/controller.ts'
 import type { PathId } from '../events.ts'
 import { Level } from '../ports/crypto.ts'
 import { type Micros, NEVER, type PathTuple } from '../ports/datagrams.ts'
@@ -46,9 +47,9 @@ export class Path {
   /** How we want the peer to use it, and what it told us; undefined = nothing (RFC 10069 §3.3). */
   status: 'available' | 'backup' = 'available'
   statusSequence = 0
-  peerStatus: 'available' | 'backup' | undefined = undefined
   /** What the peer is told instead of `status` while a backup path has taken over. */
   toldStatus: 'available' | 'backup' | undefined = undefined
+  peerStatus: 'available' | 'backup' | undefined = undefined
   peerStatusSequence = -1
   /** Made for a packet that is not known to be the peer's yet: nothing is sent, nothing is told. */
   isDormant = false
@@ -83,7 +84,7 @@ export class Path {
     const congestion = createCongestionController(algorithm, BASE_MTU_BYTES, initialWindowPackets, this, context)
     this.recovery = new Recovery(rtt, congestion, context, sink)
     this.mtu = new MtuProber(config.mtuBytesMax)
-    this.pacer = new Pacer(BASE_MTU_BYTES)
+    this.pacer = new Pacer(BASE_MTU_BYTES, isModelController(congestion))
     this.ecn = new EcnValidator(config.isEcnEnabled)
     this.#isPaced = config.isPaced
   }

@@ -173,3 +173,50 @@ test('when the pacer says that bytes may leave now, they may: a fraction of a by
     { numRuns: 300 },
   )
 })
+
+/** Wakes each millisecond but for one pause; returns what was sent by then. */
+function sentWithPause(pacer: Pacer, rate: number, untilUs: number, pauseUs: readonly [number, number]): number {
+  let sent = 0
+  for (let nowUs = 0; nowUs <= untilUs; nowUs += 1_000) {
+    if (nowUs > pauseUs[0] && nowUs < pauseUs[1]) continue
+    while (pacer.budgetBytes(nowUs, rate, rate) >= MTU) {
+      pacer.onSent(MTU, nowUs)
+      sent += MTU
+    }
+    pacer.nextSendUs(nowUs, rate, rate)
+  }
+  return sent
+}
+
+test('a pacer that makes up repays a pause of the driver within as much time again, at no more than twice the rate', () => {
+  const rate = 12.5 * MEGABYTE
+  const burst = 4_000
+  const at = (untilUs: number): number => sentWithPause(new Pacer(MTU, true), rate, untilUs, [100_000, 130_000])
+  const whole = (us: number): number => (rate * us) / 1e6
+  assert.ok(Math.abs(at(170_000) - whole(170_000)) < whole(burst), `${at(170_000)} bytes after 170 ms`)
+  assert.ok(at(140_000) - at(129_000) <= whole(2 * 11_000 + burst), 'no burst')
+  const without = sentWithPause(new Pacer(MTU), rate, 170_000, [100_000, 130_000])
+  assert.ok(without < whole(170_000 - 20_000), 'without it the time is lost')
+})
+
+test('what is owed for a pause is limited, and nothing is owed for a time in which nobody wanted to send', () => {
+  const rate = 12.5 * MEGABYTE
+  const long = sentWithPause(new Pacer(MTU, true), rate, 3_000_000, [100_000, 2_000_000])
+  assert.ok(long < (rate * (3_000_000 - 1_900_000 + 60_000)) / 1e6, `${long} bytes`)
+  const pacer = new Pacer(MTU, true)
+  const before = sentWithPause(pacer, rate, 100_000, [Infinity, Infinity])
+  assert.ok(before > 0)
+  pacer.onSent(0, 100_000)
+  // The timer is answered, then there is nothing to send for a second.
+  pacer.budgetBytes(101_000, rate, rate)
+  pacer.budgetBytes(1_101_000, rate, rate)
+  let sent = 0
+  for (let nowUs = 1_101_000; nowUs <= 1_111_000; nowUs += 1_000) {
+    while (pacer.budgetBytes(nowUs, rate, rate) >= MTU) {
+      pacer.onSent(MTU, nowUs)
+      sent += MTU
+    }
+    pacer.nextSendUs(nowUs, rate, rate)
+  }
+  assert.ok(sent <= (rate * 15_000) / 1e6, `${sent} bytes in 10 ms`)
+})

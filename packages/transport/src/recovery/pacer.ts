@@ -9,6 +9,11 @@ const BURST_TICKS = 4
 const TRAIN_BYTES_MAX = 65_536
 /** RFC 9002 §7.7: "Senders SHOULD limit bursts to the initial congestion window", i.e. ten datagrams. */
 const BURST_PACKETS = 10
+/**
+ * A driver that was late by more than that (a pause of the collector, another process, another connection) owes the path
+ * up to this much time. It is paid back at twice the rate, not in one burst.
+ */
+const MAKE_UP_US = 50_000
 /** Of a small window, so much at once: the queue in front of a thin link holds two or three packets. */
 const BURST_SHARE = 0.25
 
@@ -24,9 +29,21 @@ export class Pacer {
   #refilledAtUs: Micros
   /** A train has been released and may go on until the bucket is empty. */
   #isReleasing: boolean
+  /** The driver was told when to come back: time lost from then on is its own, neither the application's nor the window's. */
+  #isAwaited: boolean
+  /** What would have been released if it had come in time. */
+  #owedBytes: number
+  readonly #makesUp: boolean
 
-  constructor(mtuBytes: number) {
+  /**
+   * `makesUp`: the rate has no margin above what the path delivers, so that time lost is lost for good unless the pacer
+   * makes it up.
+   */
+  constructor(mtuBytes: number, makesUp = false) {
     this.#mtuBytes = mtuBytes
+    this.#makesUp = makesUp
+    this.#isAwaited = false
+    this.#owedBytes = 0
     this.#tokenBytes = BURST_PACKETS * mtuBytes
     this.#refilledAtUs = -1
     this.#isReleasing = true
@@ -59,6 +76,7 @@ export class Pacer {
     this.#refill(nowUs, rateBytesPerSecond, windowBytes)
     const missingBytes = this.#trainBytes(rateBytesPerSecond, windowBytes) - this.#tokenBytes
     if (missingBytes <= 0) return nowUs
+    this.#isAwaited = true
     // A missing fraction of a byte must not round to "now": `budgetBytes` would still say 0, and the driver would spin.
     return Math.max(nowUs + 1, Math.ceil(nowUs + (missingBytes * 1e6) / rateBytesPerSecond))
   }
@@ -74,6 +92,8 @@ export class Pacer {
     this.#tokenBytes = BURST_PACKETS * mtuBytes
     this.#refilledAtUs = -1
     this.#isReleasing = true
+    this.#isAwaited = false
+    this.#owedBytes = 0
   }
 
   /**
@@ -100,8 +120,19 @@ export class Pacer {
     const capacityBytes = this.#capacityBytes(rate, windowBytes)
     const elapsedUs = this.#refilledAtUs < 0 ? 0 : nowUs - this.#refilledAtUs
     this.#refilledAtUs = nowUs
+    const wasAwaited = this.#isAwaited
+    this.#isAwaited = false
     // What is there stays: the first ten packets of a connection need not wait.
     if (elapsedUs <= 0 || this.#tokenBytes >= capacityBytes) return
-    this.#tokenBytes = Math.min(this.#tokenBytes + (elapsedUs * rate) / 1e6, capacityBytes)
+    const earnedBytes = (elapsedUs * rate) / 1e6
+    const paidBytes = Math.min(earnedBytes, this.#owedBytes)
+    const filledBytes = this.#tokenBytes + earnedBytes + paidBytes
+    this.#tokenBytes = Math.min(filledBytes, capacityBytes)
+    this.#owedBytes -= paidBytes
+    if (!this.#makesUp) return
+    // What does not fit is owed as well, unless nobody waited for it.
+    const overflowBytes = Math.max(0, filledBytes - capacityBytes)
+    if (wasAwaited) this.#owedBytes = Math.min(this.#owedBytes + overflowBytes, (MAKE_UP_US * rate) / 1e6, windowBytes)
+    else if (overflowBytes > 0) this.#owedBytes = 0
   }
 }
