@@ -66,6 +66,20 @@ export class Driver {
     this.#port.start(handle, this.#onReady)
   }
 
+  /** Datagrams that come from now on wait in the kernel, for whoever shares the sockets. Sending goes on. */
+  stopReceiving(handles: readonly number[]): void {
+    if (this.#isClosed) return
+    for (const handle of handles) this.#port.setReadableWanted(handle, false)
+  }
+
+  /** Hands over datagrams that another port has received for a socket of ours, laid out as for `UdpPort.adopt`. */
+  receiveFor(handle: number, bytes: Uint8Array, meta: Int32Array): void {
+    const endpoint = this.#endpoint
+    if (this.#isClosed || endpoint === undefined || !this.#port.adopt(handle, bytes, meta)) return
+    endpoint.handleDatagrams(this.#port.batch, nowUs())
+    this.#flush()
+  }
+
   /** Closes one socket; what waits for it is dropped, so that it does not hold up the others. */
   release(handle: number): void {
     if (this.#isClosed) return

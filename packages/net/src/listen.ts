@@ -23,12 +23,13 @@ import type {
 import { Endpoint, QuicError } from '@quicether/transport'
 import type { DatagramTap } from './capture/tap.ts'
 import { QuicConnection } from './connection.ts'
-import { Driver } from './driver.ts'
+import { Driver, epochOffsetUs } from './driver.ts'
 import { InterfaceAnnouncer } from './interface-announcer.ts'
 import { formatAddress } from './ip-address.ts'
 import { nativeCall } from './native-call.ts'
 import { type AddressOption, type PreferredAddressOption, ServerAddresses } from './server-addresses.ts'
 import { type BoundSocket, UdpPort, type UdpPortStats } from './udp-port.ts'
+import type { WorkerSeat } from './workers/seat.ts'
 
 export interface ListenOptions {
   /** Addresses of this machine. Absent: all, over IPv6 and IPv4. */
@@ -63,6 +64,11 @@ export interface ListenOptions {
   readonly observe?: (info: ObserverInfo) => ConnectionObserver | null
   /** Told of connections that ended before their handshake did; anybody can cause these, so mind the volume. */
   readonly onHandshakeFailed?: (remote: string, reason: CloseReason) => void
+  /**
+   * In the module of a worker group: listen as one of its workers. The group's addresses, port, keys and number of
+   * sessions then stand for those given here.
+   */
+  readonly seat?: WorkerSeat
 }
 
 export interface ListenerCloseOptions {
@@ -107,6 +113,8 @@ export class QuicListener implements AsyncDisposable {
   #isClosing = false
   #closed: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
+  /** While closing waits for connections: wait no longer than so many milliseconds from now. */
+  #hasten: ((graceMs: number) => void) | undefined
 
   constructor(options: ListenOptions, onConnection: (connection: QuicConnection) => void) {
     this.#onConnection = onConnection
@@ -114,12 +122,14 @@ export class QuicListener implements AsyncDisposable {
     this.#tls = createTls(options)
     this.#port = new UdpPort()
     try {
+      const { seat } = options
+      const { tokenKey, resetKey } = seat?.shared ?? options
       const crypto = createNativeCrypto({
-        ...(options.tokenKey === undefined ? {} : { tokenKey: options.tokenKey }),
-        ...(options.resetKey === undefined ? {} : { resetKey: options.resetKey }),
+        ...(tokenKey === undefined ? {} : { tokenKey }),
+        ...(resetKey === undefined ? {} : { resetKey }),
       })
       this.#onClosed = () => crypto.close()
-      this.#sockets = bindAll(this.#port, options)
+      this.#sockets = seat === undefined ? bindAll(this.#port, options) : adoptAll(this.#port, seat)
       this.#driver = new Driver({
         port: this.#port,
         tap: options.tap,
@@ -131,6 +141,7 @@ export class QuicListener implements AsyncDisposable {
         this.#sockets,
         (handle) => (this.#isStarted ? this.#driver.watch(handle) : handles.push(handle)),
         (handle) => this.#driver.release(handle),
+        seat === undefined,
       )
       const preferredAddress = this.#addresses.prefer(options.preferredAddress ?? {})
       const { announce = [] } = options
@@ -140,17 +151,35 @@ export class QuicListener implements AsyncDisposable {
         random: systemRandom(),
         server: { tls: this.#tls, ...options.accept, ...(preferredAddress === undefined ? {} : { preferredAddress }) },
         onReady: this.#driver.wake,
+        epochOffsetUs: epochOffsetUs(),
+        ...(seat === undefined
+          ? {}
+          : {
+              connectionIds: seat.connectionIds(),
+              onUnrouted: (batch, index, header) => seat.route(batch, index, header),
+            }),
         ...(options.config === undefined ? {} : { config: options.config }),
         ...(options.observe === undefined ? {} : { observe: options.observe }),
       })
-      this.#driver.start(this.#endpoint, handles)
+      this.#driver.start(this.#endpoint, seat === undefined ? handles : [])
       this.#isStarted = true
+      if (seat !== undefined) this.#sit(seat, handles)
       if (announce === 'interfaces') this.#announcer = this.#announceInterfaces()
     } catch (error) {
       this.#port.close()
       this.#tls.close()
       throw error
     }
+  }
+
+  /** The group says when to read from the sockets, and hands over what has come to other workers. */
+  #sit(seat: WorkerSeat, handles: readonly number[]): void {
+    seat.take({
+      begin: () => handles.forEach((handle) => void this.#driver.watch(handle)),
+      stopReceiving: () => this.#driver.stopReceiving(handles),
+      receiveFor: (handle, bytes, meta) => this.#driver.receiveFor(handle, bytes, meta),
+      stats: () => this.stats(),
+    })
   }
 
   /** The port, the same on all addresses. */
@@ -211,9 +240,13 @@ export class QuicListener implements AsyncDisposable {
     nativeCall(() => this.#tls.replaceIdentities(identities))
   }
 
-  /** Refuses new connections, waits at most `graceMs`, closes the others and then the sockets. Never rejects. */
+  /**
+   * Refuses new connections, waits at most `graceMs`, closes the others and then the sockets. Never rejects. A second call
+   * can only hasten the first.
+   */
   close(options: ListenerCloseOptions = {}): Promise<void> {
-    this.#closed ??= this.#close(options)
+    if (this.#closed === undefined) this.#closed = this.#close(options)
+    else this.#hasten?.(options.graceMs ?? 0)
     return this.#closed
   }
 
@@ -223,6 +256,7 @@ export class QuicListener implements AsyncDisposable {
 
   async #close({ graceMs = 0, code = 0, reason = '' }: ListenerCloseOptions): Promise<void> {
     this.#isClosing = true
+    this.#endpoint.isRefusing = true
     await this.#empty(graceMs)
     this.#endpoint.closeAll(code, reason)
     this.#driver.wake()
@@ -237,10 +271,15 @@ export class QuicListener implements AsyncDisposable {
   #empty(graceMs: number): Promise<void> {
     if (graceMs <= 0 || this.#live.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, graceMs)
-      this.#onEmpty = () => {
-        clearTimeout(timer)
+      const end = (): void => {
+        for (const timer of timers) clearTimeout(timer)
         resolve()
+      }
+      const timers = [setTimeout(end, graceMs)]
+      this.#onEmpty = end
+      this.#hasten = (sooner) => {
+        clearTimeout(timers[1])
+        timers[1] = setTimeout(end, sooner)
       }
     })
   }
@@ -249,8 +288,7 @@ export class QuicListener implements AsyncDisposable {
     if (event.kind === 'drained') return
     const { connection } = event
     if (event.kind === 'incoming') {
-      if (this.#isClosing) connection.failWith('CONNECTION_REFUSED', 'the server is shutting down', nowUs)
-      else this.#onIncoming(connection)
+      if (!this.#isClosing) this.#onIncoming(connection)
       return
     }
     if (event.event.kind === 'closed') this.#onEnded(connection)
@@ -304,7 +342,8 @@ export async function listen(
 }
 
 function createTls(options: ListenOptions): NativeServerContext {
-  const { identities, alpn, clientAuthentication, earlyData, sessionsMax, cipherSuites, keyLog, tap } = options
+  const { identities, alpn, clientAuthentication, earlyData, cipherSuites, keyLog, tap, seat } = options
+  const sessionsMax = seat?.shared.sessionsMax ?? options.sessionsMax
   if (alpn.length === 0) {
     throw new QuicError('ERR_ALPN', 'a server needs at least one application protocol; set alpn, e.g. ["h3"]')
   }
@@ -318,9 +357,17 @@ function createTls(options: ListenOptions): NativeServerContext {
       ...(clientAuthentication === undefined ? {} : { clientAuthentication }),
       ...(earlyData === undefined ? {} : { earlyData }),
       ...(sessionsMax === undefined ? {} : { sessionsMax }),
+      ...(seat === undefined ? {} : { sessionStore: seat.shared.sessionStore }),
       ...(cipherSuites === undefined ? {} : { cipherSuites }),
       ...(logs.length === 0 ? {} : { keyLog: (line) => logs.forEach((log) => void log(line)) }),
     }),
+  )
+}
+
+/** The sockets of a seat, each with its own descriptor; their handles are their places in the seat. */
+function adoptAll(port: UdpPort, { sockets }: WorkerSeat): BoundSocket[] {
+  return sockets.map(({ address, port: number, descriptor }) =>
+    port.bind({ address, port: number, descriptor, isPinned: true }),
   )
 }
 

@@ -171,6 +171,19 @@ test('a closing server tells its clients, after the grace that it gives them', a
   assert.equal(server.stats().connections, 0)
 })
 
+test('while a server closes, new clients are refused at once and running connections go on', async () => {
+  const server = await serve()
+  const client = await dial(server.port)
+  await exchange(client, new Uint8Array(10))
+  const closing = server.close({ graceMs: 60_000 })
+  await assert.rejects(dial(server.port), { code: 'ERR_CONNECTION_REFUSED' })
+  assert.equal(await exchange(client, new Uint8Array(100_000)), 100_000)
+  void server.close({ graceMs: 0, reason: 'hastened' })
+  const reason = await client.closed
+  assert.ok(reason.kind === 'application' && reason.by === 'peer')
+  await closing
+})
+
 test('a client moves to another socket and address in the middle of its life, again and again', async () => {
   await using server = await serve(echo, { addresses: ['0.0.0.0'] })
   await using client = await dial(server.port)

@@ -32,20 +32,23 @@ export class ServerAddresses {
   readonly #sockets: BoundSocket[]
   readonly #watch: (handle: number) => void
   readonly #release: (handle: number) => void
+  readonly #canBind: boolean
   #announced: Announced[] = []
   readonly #leaving: Map<string, { readonly handle: number; readonly timer: NodeJS.Timeout }> = new Map()
 
-  /** `watch` and `release` start and end the use of a socket that was bound here. */
+  /** `watch` and `release` start and end the use of a socket that was bound here; workers cannot, they share theirs. */
   constructor(
     port: UdpPort,
     sockets: BoundSocket[],
     watch: (handle: number) => void,
     release: (handle: number) => void,
+    canBind = true,
   ) {
     this.#port = port
     this.#sockets = sockets
     this.#watch = watch
     this.#release = release
+    this.#canBind = canBind
   }
 
   /** The listener's first port. */
@@ -152,6 +155,11 @@ export class ServerAddresses {
     if (isCovered) return undefined
     try {
       const socket = this.#port.bind({ address, port })
+      if (!this.#canBind) {
+        this.#port.unbind(socket.handle)
+        const message = `workers do not listen on ${formatAddress(address, port)}; add it to the addresses of their group`
+        throw new QuicError('ERR_WORKERS', message)
+      }
       this.#sockets.push(socket)
       this.#watch(socket.handle)
       return socket.handle

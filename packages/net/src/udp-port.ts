@@ -19,6 +19,10 @@ export interface BindOptions {
   readonly shownAddress?: string
   /** Collect ICMP errors for `takeErrors`. For clients. */
   readonly reportErrors?: boolean
+  /** Share the address with other sockets of the same user that ask for it, too. */
+  readonly reusePort?: boolean
+  /** Use a duplicate of this open socket of the process instead of binding one. */
+  readonly descriptor?: number
 }
 
 /** One bound socket. */
@@ -51,6 +55,8 @@ const BATCH_MAX = 1024
 /** The longest UDP payload of IPv4 and IPv6 alike. */
 const TRAIN_BYTES_MAX = 65_487
 const SOCKETS_MAX = 64
+/** What one `adopt` takes. */
+export const adoptable = { datagrams: BATCH_MAX, bytes: RX_SLOTS * SLOT_BYTES } as const
 
 interface Socket {
   readonly udp: UdpSocket
@@ -216,6 +222,27 @@ export class UdpPort implements DatagramPort {
     return this.#split(this.#slotsOf ?? socket)
   }
 
+  /**
+   * Fills `batch` with datagrams that another port has received for us. `meta` has `Slot.Words` for each of them, offsets
+   * into `bytes`. At most `adoptable` of both; what the last `receive` brought must have been taken.
+   */
+  adopt(handle: number, bytes: Uint8Array, meta: Int32Array): boolean {
+    const socket = this.#sockets[handle]
+    if (socket === undefined) return false
+    const { slab, batch } = sharedReception()
+    slab.set(bytes)
+    const count = meta.length / Slot.Words
+    for (let index = 0; index < count; index++) {
+      const words = index * Slot.Words
+      batch.offsets[index] = meta[words + Slot.Offset] as number
+      batch.lengths[index] = meta[words + Slot.Length] as number
+      batch.ecns[index] = meta[words + Slot.Ecn] as number
+      batch.tuples[index] = socket.tuples.intern(meta, words + Slot.Address)
+    }
+    batch.count = count
+    return count > 0
+  }
+
   /** Whether the last `receive` left datagrams in our hands; they must be taken before any other port receives. */
   get hasLeftover(): boolean {
     return this.#slot < this.#slots
@@ -296,6 +323,23 @@ export class UdpPort implements DatagramPort {
   dropTrain(): void {
     this.#resumeAt = 0
     this.#trainsDropped++
+  }
+
+  /** Whether datagrams of a socket are reported; sending goes on in any case. */
+  setReadableWanted(handle: number, isWanted: boolean): void {
+    this.#sockets[handle]?.udp.setReadableWanted(isWanted)
+  }
+
+  /** Number of the system's descriptor of a socket, for `descriptor` of other ports of this process. */
+  descriptorOf(handle: number): number {
+    const { udp } = this.#socket(handle)
+    return nativeCall(() => udp.descriptor)
+  }
+
+  /** Lets a program choose among the sockets that share the address of this one; 0, or the errno of the refusal. */
+  attachSteering(handle: number, program: Int32Array): number {
+    const { udp } = this.#socket(handle)
+    return nativeCall(() => udp.attachSteering(program))
   }
 
   /** Sockets that are open. */

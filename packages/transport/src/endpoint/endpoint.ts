@@ -104,6 +104,8 @@ export class Endpoint {
   #handshakes = 0
   readonly #intake: OneRttIntake = new OneRttIntake()
   #isDriving = false
+  /** New clients are told at once that there are no connections any more (RFC 9000 §5.2.2). */
+  isRefusing = false
 
   constructor(options: EndpointOptions) {
     this.crypto = options.crypto
@@ -379,8 +381,9 @@ export class Endpoint {
     this.#markReady(connection)
     connection.setNow(nowUs)
     connection.core.counters.bytesReceived += end - offset
-    if (admission.hasInvalidToken) {
+    if (admission.hasInvalidToken || this.isRefusing) {
       connection.flow.onFirstPacket(bytes.slice(header.scidOffset, header.scidOffset + header.scidLength))
+      if (this.isRefusing) return connection.failWith('CONNECTION_REFUSED', 'the server is shutting down', nowUs)
       return connection.failWith('INVALID_TOKEN', 'the Retry token has expired or was made for another address', nowUs)
     }
     handleDatagram(connection, bytes, offset, end, tuple, ecn, 0, nowUs)
