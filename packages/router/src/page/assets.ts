@@ -84,8 +84,19 @@ export class PageAssets {
 /** In a checkout the sources; in the published package, where the types are gone already, the modules beside. */
 function moduleText(name: string): string {
   const source = join(folder, name)
-  if (existsSync(source)) return stripTypeScriptTypes(readFileSync(source, 'utf8'))
+  if (existsSync(source)) return withoutTypes(readFileSync(source, 'utf8'))
   return readFileSync(source.replace(/\.ts$/u, '.js'), 'utf8')
+}
+
+/** Node still calls the function experimental; that is ours to know, not the operator's to read. */
+function withoutTypes(text: string): string {
+  const { emitWarning } = process
+  process.emitWarning = () => {}
+  try {
+    return stripTypeScriptTypes(text)
+  } finally {
+    process.emitWarning = emitWarning
+  }
 }
 
 function packageFolder(entry: string): string {
