@@ -22,6 +22,10 @@ export interface Impairments {
   readonly blackhole?: { readonly afterBytes: number; readonly forMs: number }
   /** After so many bytes in both directions: the NAT forgets its mapping, the server sees a new port. */
   readonly rebindAfterBytes?: readonly number[]
+  /** The address from which a rebound NAT sends; absent = the same one. */
+  readonly rebindHost?: string
+  /** One of so many ECN-marked datagrams of a direction comes out as CE. Needs `EcnRelay`. */
+  readonly congestEvery?: number
 }
 
 /** One client address and the socket that stands for it towards the server. */
@@ -129,7 +133,7 @@ export class LossyProxy {
     const flow: Flow = { client, name: `${client.address}:${client.port}`, isMoved, upstream }
     upstream.on('message', (bytes) => this.#onServerDatagram(bytes, flow))
     upstream.on('error', () => undefined) // a server that is gone answers with ICMP; its clients time out by themselves
-    void bind(upstream, this.#host)
+    void bind(upstream, isMoved ? (this.#impairments.rebindHost ?? this.#host) : this.#host)
     return flow
   }
 

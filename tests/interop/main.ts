@@ -9,18 +9,16 @@ import { closingLine, matrixPage, outcomeLine } from './report.ts'
 import { type Cell, type Outcome, runCell } from './run-cell.ts'
 import { UsageError } from './usage-error.ts'
 
-const defaultPairs = [
-  'quicether:aioquic',
-  'quicether:quic-go',
-  'aioquic:quicether',
-  'quic-go:quicether',
-  'aioquic:aioquic',
-  'quic-go:aioquic',
-  'aioquic:quic-go',
-]
+const strangers = ['aioquic', 'quic-go', 'quinn', 'quiche', 'ngtcp2']
+/** Strangers among themselves: each as client and as server once, so that a broken harness does not pass for us. */
+const controlPairs = strangers.map((name, index) => `${name}:${strangers[(index + 1) % strangers.length]}`)
+/** What control pairs are asked when nothing is named; all cases cost as much again as the rest of the run. */
+const controlCases = ['transfer', 'resumption', 'handshake-loss', 'rebinding']
+const ourPairs = strangers.flatMap((name) => [`quicether:${name}`, `${name}:quicether`])
 
 const usage = `usage: npm run test:interop -- [options]
-  --pairs CLIENT:SERVER[,…]   of ${Object.keys(peers).join(', ')} (default ${defaultPairs.join(',')})
+  --pairs CLIENT:SERVER[,…]   of ${Object.keys(peers).join(', ')} 
+                              (default: ours with each, both roles, and ${controlPairs.join(',')} with a few cases)
   --cases NAME[,…]            of ${cases.map((c) => c.name).join(', ')}
   --jobs N                    cells at once (default 2)
   --repeat N                  run each cell so often (default 1)
@@ -56,13 +54,14 @@ async function main(): Promise<number> {
   }
   if (values.peers !== undefined) throw new UsageError('--peers goes with --multipath only; here it is --pairs')
   if (values.list) return say(cases.map((c) => `${c.name.padEnd(24)} ${c.proves}`).join('\n'))
-  const pairs = (values.pairs ?? defaultPairs.join(',')).split(',').map(parsePair)
+  const pairs = (values.pairs ?? ourPairs.join(',')).split(',').map(parsePair)
+  const controls = values.pairs === undefined && values.cases === undefined ? controlPairs.map(parsePair) : []
   const chosen = values.cases === undefined ? cases : values.cases.split(',').map(findCase)
   const jobs = count('--jobs', values.jobs)
   const repeat = count('--repeat', values.repeat)
 
   const began = performance.now()
-  const versions = await installAll(pairs.flat())
+  const versions = await installAll([...pairs, ...controls].flat())
   const logRoot = join(repositoryRoot, 'results', 'interop')
   const certificates = join(logRoot, 'certificates')
   await mkdir(logRoot, { recursive: true })
@@ -70,7 +69,10 @@ async function main(): Promise<number> {
 
   const cells: Cell[] = []
   for (let round = 1; round <= repeat; round += 1) {
-    for (const test of chosen) for (const [client, server] of pairs) cells.push({ test, client, server, round })
+    for (const test of chosen) {
+      const asked = controlCases.includes(test.name) ? [...pairs, ...controls] : pairs
+      for (const [client, server] of asked) cells.push({ test, client, server, round })
+    }
   }
   const outcomes = await runAll(cells, jobs, { logRoot, certificates })
   if (values.write) {

@@ -149,6 +149,7 @@ async function serve(spec: ServerSpec): Promise<void> {
       alpn: ['h3'],
       earlyData: true,
       accept: { retry: spec.retry ? 'always' : 'never' },
+      ...(spec.preferredAddress === undefined ? {} : { preferredAddress: { ipv4: spec.preferredAddress } }),
       config: configOf(spec),
       ...cipherSuitesOf(spec),
       ...diagnosticsFields(diagnostics),

@@ -4,38 +4,16 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { ngtcp2 } from './ngtcp2.ts'
+import { STAYS, interopRoot, type Peer, repositoryRoot, runOrExplain } from './peer.ts'
+import { quiche, quinn } from './rust-peers.ts'
+
+export * from './peer.ts'
 
 const run = promisify(execFile)
-export const interopRoot = fileURLToPath(new URL('.', import.meta.url))
-export const repositoryRoot = fileURLToPath(new URL('../../', import.meta.url))
 const peersRoot = join(repositoryRoot, '.cache', 'peers')
 const python = join(peersRoot, 'aioquic', 'bin', 'python')
-
-/** What a peer can be asked for; a cell that needs more is reported as unsupported, with this reason. */
-export interface Lacks {
-  /** Start with a version that no server knows. */
-  readonly reservedVersion?: string
-  /** Upgrade from version 1 to 2 by compatible version negotiation (RFC 9368). */
-  readonly compatibleVersions?: string
-  readonly chooseCipher?: string
-  readonly migration?: string
-}
-
-export interface Peer {
-  readonly name: string
-  /** Bytes by which this server is known to pass three times the bytes received, with the reason; ours has none. */
-  readonly amplificationSlack?: { readonly bytes: number; readonly reason: string }
-  /** Can be asked for the case in which services stand behind a router. */
-  readonly hasRouter?: boolean
-  readonly clientLacks: Lacks
-  readonly serverLacks: Lacks
-  /** Makes the peer ready to run; returns its version. Throws what is missing and how to get it. */
-  install(): Promise<string>
-  /** `specFile` holds the specification as JSON. */
-  command(role: 'client' | 'server', specFile: string): readonly string[]
-}
 
 const AIOQUIC = 'aioquic==1.7.2'
 
@@ -74,30 +52,17 @@ async function installQuicgo(): Promise<string> {
   return stdout.trim()
 }
 
-async function runOrExplain(
-  command: string,
-  args: readonly string[],
-  needs: string,
-  cwd = repositoryRoot,
-  environment: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  try {
-    await run(command, [...args], { cwd, env: { ...process.env, ...environment }, timeout: 300_000 })
-  } catch (error) {
-    const said = error instanceof Error ? error.message : String(error)
-    throw new Error(`${command} ${args.join(' ')}: ${said.trim()}\nThis step needs ${needs}; install it and run again.`)
-  }
-}
-
 /** Makes fresh test certificates in `folder`. aioquic must be installed: its cryptography library is used. */
 export async function makeCertificates(folder: string): Promise<void> {
   await run(python, [join(interopRoot, 'peers', 'certificates.py'), folder])
 }
 
+const NO_ECN_AIOQUIC = 'aioquic neither marks nor reads ECN'
+
 const aioquic: Peer = {
   name: 'aioquic',
-  clientLacks: {},
-  serverLacks: {},
+  clientLacks: { ecn: NO_ECN_AIOQUIC, preferredAddress: STAYS },
+  serverLacks: { ecn: NO_ECN_AIOQUIC, preferredAddress: 'aioquic has no setting for a preferred address' },
   install: installAioquic,
   command: (role, specFile) => [python, join(interopRoot, 'peers', `aioquic_${role}.py`), specFile],
 }
@@ -113,10 +78,12 @@ const quicgo: Peer = {
     reservedVersion: 'quic-go refuses to start with a version that it does not know',
     compatibleVersions: 'quic-go has no compatible version negotiation (RFC 9368)',
     chooseCipher: 'Go offers no choice of TLS 1.3 cipher suites',
+    preferredAddress: STAYS,
   },
   serverLacks: {
     compatibleVersions: 'quic-go has no compatible version negotiation (RFC 9368)',
     chooseCipher: 'Go offers no choice of TLS 1.3 cipher suites',
+    preferredAddress: 'quic-go has no setting for a preferred address',
   },
   install: installQuicgo,
   command: (_role, specFile) => [join(peersRoot, 'quicgo'), specFile],
@@ -145,4 +112,4 @@ export function routerCommand(specFile: string): readonly string[] {
   return [process.execPath, join(interopRoot, 'router-peer.ts'), specFile]
 }
 
-export const peers: Readonly<Record<string, Peer>> = { aioquic, 'quic-go': quicgo, quicether }
+export const peers: Readonly<Record<string, Peer>> = { aioquic, 'quic-go': quicgo, quinn, quiche, ngtcp2, quicether }

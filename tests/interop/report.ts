@@ -1,6 +1,6 @@
 /** Writes the matrix of a run as docs/interop.md and prints it for people. */
 import { arch, cpus, platform, release } from 'node:os'
-import type { Case } from './cases.ts'
+import type { Case } from './case.ts'
 import type { Outcome } from './run-cell.ts'
 
 export interface RunFacts {
@@ -10,7 +10,7 @@ export interface RunFacts {
   readonly tookMs: number
 }
 
-const marks = { passed: 'pass', failed: '**FAIL**', unsupported: 'n/a' } as const
+const marks = { passed: 'pass', failed: '**FAIL**', fault: 'peer', unsupported: 'n/a' } as const
 
 /** The page: one row for each case, one column for each pair, reasons below. */
 export function matrixPage(outcomes: readonly Outcome[], facts: RunFacts): string {
@@ -44,7 +44,12 @@ export function matrixPage(outcomes: readonly Outcome[], facts: RunFacts): strin
   }
   lines.push('', '## What each case proves', '')
   for (const row of rows) lines.push(`- \`${row.name}\`: ${row.proves}.`)
-  lines.push(...failureLines(outcomes), ...unsupportedLines(outcomes, rows), ...deviationLines(outcomes))
+  lines.push(
+    ...failureLines(outcomes),
+    ...faultLines(outcomes),
+    ...unsupportedLines(outcomes, rows),
+    ...deviationLines(outcomes),
+  )
   return `${lines.join('\n')}\n`
 }
 
@@ -60,10 +65,27 @@ function failureLines(outcomes: readonly Outcome[]): string[] {
   return lines
 }
 
+/** Cells that a stranger fails by itself: whose log shows what. */
+function faultLines(outcomes: readonly Outcome[]): string[] {
+  const found = outcomes.filter((outcome) => outcome.verdict === 'fault')
+  if (found.length === 0) return []
+  const lines = ['', '## Faults of peers', '']
+  for (const outcome of found) {
+    lines.push(
+      `- \`${outcome.cell.test.name}\` ${pairName(outcome)}: ${outcome.reasons.join('; ')} (logs: \`${outcome.logDir}\`).`,
+    )
+  }
+  return lines
+}
+
 /** What strangers do against the RFC and the judge lets pass. */
 function deviationLines(outcomes: readonly Outcome[]): string[] {
   const servers = new Set(outcomes.map((outcome) => outcome.cell.server))
-  const reasons = [...servers].flatMap((server) => server.amplificationSlack?.reason ?? [])
+  const clients = new Set(outcomes.map((outcome) => outcome.cell.client))
+  const reasons = [
+    ...[...servers].flatMap((server) => server.amplificationSlack?.reason ?? []),
+    ...[...clients].flatMap((client) => client.reusesConnectionIds ?? []),
+  ]
   return reasons.length === 0
     ? []
     : ['', '## Known deviations of peers', '', ...reasons.map((reason) => `- ${reason}.`)]
@@ -89,7 +111,7 @@ export function pairName(outcome: Outcome): string {
 
 /** One line for each cell as it ends. */
 export function outcomeLine(outcome: Outcome): string {
-  const mark = { passed: 'ok  ', failed: 'FAIL', unsupported: 'n/a ' }[outcome.verdict]
+  const mark = { passed: 'ok  ', failed: 'FAIL', fault: 'peer', unsupported: 'n/a ' }[outcome.verdict]
   const tail = outcome.verdict === 'passed' ? `${(outcome.tookMs / 1000).toFixed(1)} s` : outcome.reasons.join('; ')
   const where = outcome.verdict === 'failed' ? `\n       logs: ${outcome.logDir}` : ''
   return `${mark} ${outcome.cell.test.name.padEnd(24)} ${pairName(outcome).padEnd(24)} ${tail}${where}`
@@ -98,5 +120,5 @@ export function outcomeLine(outcome: Outcome): string {
 /** The plain closing line; pairs that cannot be asked count as skipped. */
 export function closingLine(outcomes: readonly Outcome[]): string {
   const count = (verdict: Outcome['verdict']): number => outcomes.filter((o) => o.verdict === verdict).length
-  return `${count('passed')} passed, ${count('failed')} failed, ${count('unsupported')} skipped`
+  return `${count('passed')} passed, ${count('failed')} failed, ${count('unsupported') + count('fault')} skipped`
 }

@@ -1,12 +1,13 @@
 /** Runs one cell of the matrix, client against server through the proxy, and judges it by what all three saw. */
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import { type Case, type Evidence, expectedAnswer } from './cases.ts'
+import { type Case, connectionsFor, type Evidence, expectedAnswer, reasonNotToAsk } from './case.ts'
+import { EcnRelay } from './ecn-relay.ts'
 import { LossyProxy } from './lossy-proxy.ts'
 import { PeerProcess } from './peer-process.ts'
 import { type Peer, repositoryRoot, routerCommand } from './peers.ts'
 import { readQlog } from './qlog-facts.ts'
-import type { ClientResult, ClientSpec, ServerConnectionFacts, ServerSpec } from './spec.ts'
+import type { ClientResult, ClientSpec, ConnectionSpec, ServerConnectionFacts, ServerSpec } from './spec.ts'
 
 export interface Cell {
   readonly test: Case
@@ -18,7 +19,8 @@ export interface Cell {
 
 export interface Outcome {
   readonly cell: Cell
-  readonly verdict: 'passed' | 'failed' | 'unsupported'
+  /** `fault`: it failed in the way in which one of the two is known to. */
+  readonly verdict: 'passed' | 'failed' | 'fault' | 'unsupported'
   /** What is wrong, or why the pair cannot be asked. */
   readonly reasons: readonly string[]
   readonly logDir: string
@@ -46,20 +48,32 @@ export async function runCell(cell: Cell, context: CellContext): Promise<Outcome
     logDir: relative(repositoryRoot, logDir),
     tookMs: performance.now() - began,
   })
-  const reason = cell.test.unsupported?.(cell.client, cell.server)
+  const reason = reasonNotToAsk(cell.test, cell.client, cell.server)
   if (reason !== undefined) return finish('unsupported', [reason])
   await rm(logDir, { recursive: true, force: true })
   await mkdir(logDir, { recursive: true })
   try {
-    const evidence = await collect(cell, context, logDir)
-    const reasons = judge(cell, evidence)
-    return finish(reasons.length === 0 ? 'passed' : 'failed', reasons)
+    const connections = connectionsFor(cell.test, cell.client, cell.server)
+    const evidence = await collect(cell, connections, context, logDir)
+    const reasons = judge(cell, connections, evidence)
+    return reasons.length === 0 ? finish('passed', []) : finish(...blamed(cell, reasons))
   } catch (error) {
-    return finish('failed', [error instanceof Error ? error.message : String(error)])
+    return finish(...blamed(cell, [error instanceof Error ? error.message : String(error)]))
   }
 }
 
-async function collect(cell: Cell, context: CellContext, logDir: string): Promise<Evidence> {
+function blamed(cell: Cell, reasons: readonly string[]): [Outcome['verdict'], readonly string[]] {
+  const { name } = cell.test
+  const fault = cell.client.faults?.client?.[name] ?? cell.server.faults?.server?.[name]
+  return fault === undefined ? ['failed', reasons] : ['fault', [fault]]
+}
+
+async function collect(
+  cell: Cell,
+  connections: readonly ConnectionSpec[],
+  context: CellContext,
+  logDir: string,
+): Promise<Evidence> {
   const host = cell.test.host ?? '127.0.0.1'
   const common = (side: string) => ({
     host,
@@ -76,6 +90,7 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
     certificate: join(context.certificates, `${file}.pem`),
     privateKey: join(context.certificates, `${file}.key`),
     retry: false,
+    downloads: sizesOf(connections),
     ...cell.test.server,
   }
   await mkdir(serverSpec.qlogDir, { recursive: true })
@@ -84,11 +99,11 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
   const command =
     cell.test.serverKind === 'router' ? routerCommand(serverFile) : cell.server.command('server', serverFile)
   const server = new PeerProcess(`${cell.server.name} server`, command, {}, join(logDir, 'server.log'))
-  let proxy: LossyProxy | undefined
+  let proxy: LossyProxy | EcnRelay | undefined
   let client: PeerProcess | undefined
   try {
     const listening = await server.report('listening', STARTUP_MS)
-    proxy = await LossyProxy.open(host, Number(listening.port), cell.test.network ?? {})
+    proxy = await openProxy(host, Number(listening.port), cell.test)
     const clientSpec: ClientSpec = {
       ...common('client'),
       role: 'client',
@@ -97,7 +112,7 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
       serverName: 'localhost',
       ca: join(context.certificates, 'root.pem'),
       timeoutMs: CLIENT_TIMEOUT_MS,
-      connections: cell.test.connections,
+      connections,
       ...cell.test.client,
     }
     client = new PeerProcess(
@@ -127,17 +142,29 @@ async function collect(cell: Cell, context: CellContext, logDir: string): Promis
   }
 }
 
+async function openProxy(host: string, serverPort: number, test: Case): Promise<LossyProxy | EcnRelay> {
+  const network = test.network ?? {}
+  return network.congestEvery === undefined
+    ? await LossyProxy.open(host, serverPort, network)
+    : new EcnRelay(host, serverPort, network)
+}
+
+function sizesOf(connections: readonly ConnectionSpec[]): number[] {
+  const paths = connections.flatMap((plan) => plan.requests.map((request) => request.path))
+  return [...new Set(paths.filter((path) => path.startsWith('/bytes/')).map((path) => Number(path.split('/')[2])))]
+}
+
 async function writeSpec(logDir: string, spec: ClientSpec | ServerSpec): Promise<string> {
   const file = join(logDir, `${spec.role}.spec.json`)
   await writeFile(file, `${JSON.stringify(spec, null, 2)}\n`)
   return file
 }
 
-function judge(cell: Cell, evidence: Evidence): string[] {
+function judge(cell: Cell, connections: readonly ConnectionSpec[], evidence: Evidence): string[] {
   const reasons: (string | false)[] = []
   const { client, wire } = evidence
   if (!client.ok) reasons.push(`client: ${client.error ?? 'failed without a reason'}`)
-  for (const [index, plan] of cell.test.connections.entries()) {
+  for (const [index, plan] of connections.entries()) {
     const facts = client.connections[index]
     if (facts === undefined) continue // the client's own error above says why
     for (const [at, request] of plan.requests.entries()) {

@@ -25,6 +25,10 @@ export interface ServerSpec extends CommonSpec {
   /** Bidirectional streams that a client may have open at once. */
   readonly streamsMax?: number
   readonly keyUpdateAfterBytes?: number
+  /** Ask clients to this address, at the server's own port (RFC 9000 §9.6). */
+  readonly preferredAddress?: { readonly address: string }
+  /** Sizes that will be asked for, for servers that send files. */
+  readonly downloads?: readonly number[]
 }
 
 export interface RequestSpec {
@@ -65,7 +69,8 @@ export interface ClientSpec extends CommonSpec {
 export interface ConnectionFacts {
   readonly version: number
   readonly alpn: string | null
-  readonly resumed: boolean
+  /** Null = the peer does not tell. */
+  readonly resumed: boolean | null
   readonly earlyData: boolean
   readonly handshakeComplete: boolean
   readonly cipher: string | null

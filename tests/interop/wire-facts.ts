@@ -10,10 +10,23 @@ export interface DirectionCounts {
   corrupted: number
   duplicated: number
   reordered: number
+  /** ECN marks turned into CE by the relay. */
+  congested: number
+  /** Share of the last datagrams that carried an ECN mark; only the relay of the ECN case sees them. */
+  lastMarkedRatio: number
 }
 
 function emptyCounts(): DirectionCounts {
-  return { datagrams: 0, bytes: 0, dropped: 0, corrupted: 0, duplicated: 0, reordered: 0 }
+  return {
+    datagrams: 0,
+    bytes: 0,
+    dropped: 0,
+    corrupted: 0,
+    duplicated: 0,
+    reordered: 0,
+    congested: 0,
+    lastMarkedRatio: 0,
+  }
 }
 
 /** Anti-amplification account of one client address, kept until the server has seen proof of the address. */
