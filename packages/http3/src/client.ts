@@ -1,4 +1,5 @@
 /** HTTP/3 client with promises: many requests on one connection. */
+import { QuicStream } from '@quicether/net'
 import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
 import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
@@ -12,6 +13,7 @@ import { formatPriority, type Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import type { Http3Settings } from './settings.ts'
 import { Http3Tunnel } from './tunnel.ts'
+import { WebTransportSession } from './webtransport-session.ts'
 import type { ResponseHead } from './validate.ts'
 
 export interface Http3ClientOptions {
@@ -112,6 +114,7 @@ export class Http3Client {
       transport: connection.transport,
       clock: options.clock ?? clockUs,
       isEstablished: () => isEstablished(connection),
+      createStream: (parts) => new QuicStream(parts),
       ...(options.config === undefined ? {} : { config: options.config }),
       onSettings: (settings) => this.#settings.resolve(settings),
       onStreamsAvailable: () => this.#openWaiting(),
@@ -183,6 +186,22 @@ export class Http3Client {
     this.#failWaiting()
     await this.#drained.promise
     return this.#connection.close(h3ErrorCodes.H3_NO_ERROR, '')
+  }
+
+  /**
+   * Opens a WebTransport session; needs `config.webTransportSessions`. Rejects like `connect`, with `ERR_HTTP3_UNSUPPORTED`
+   * as well where the server has not announced WebTransport.
+   */
+  async webTransport(options: Omit<Http3ConnectOptions, 'protocol'>): Promise<WebTransportSession> {
+    const hub = this.session.webTransport
+    const settings = await unlessAborted(this.#settings.promise, options.signal)
+    if (hub === undefined || settings.webTransportSessions === 0 || !settings.allowsDatagrams) {
+      const who = hub === undefined ? 'config.webTransportSessions is 0' : 'the server has not announced it'
+      throw new Http3Error('ERR_HTTP3_UNSUPPORTED', `no WebTransport on this connection: ${who}`, { by: 'local' })
+    }
+    const headers: HeaderList = [['sec-webtransport-http3-draft02', '1'], ...(options.headers ?? [])]
+    const tunnel = await this.connect({ ...options, headers, protocol: 'webtransport' })
+    return new WebTransportSession(tunnel, hub, { authority: options.authority, path: options.path ?? '/' })
   }
 
   #send(

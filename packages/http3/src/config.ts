@@ -15,6 +15,8 @@ export interface Http3Config {
   readonly extendedConnect: boolean
   /** Announce and take HTTP Datagrams in QUIC DATAGRAM frames (RFC 9297). */
   readonly datagrams: boolean
+  /** WebTransport sessions at once; above 0 it turns `extendedConnect` and `datagrams` on. 0 = none. */
+  readonly webTransportSessions: number
 }
 
 export const http3Defaults: Http3Config = {
@@ -25,6 +27,7 @@ export const http3Defaults: Http3Config = {
   resetRefillPerSecond: 20,
   extendedConnect: false,
   datagrams: false,
+  webTransportSessions: 0,
 }
 
 /** Fills in defaults and checks every bound. Throws RangeError naming the option. */
@@ -35,7 +38,9 @@ export function resolveHttp3Config(config: Partial<Http3Config> = {}): Http3Conf
   check('qpackBlockedStreams', resolved.qpackBlockedStreams, 0, 1_000)
   check('resetBurst', resolved.resetBurst, 1, 1_000_000)
   check('resetRefillPerSecond', resolved.resetRefillPerSecond, 0, 1_000_000)
-  return resolved
+  check('webTransportSessions', resolved.webTransportSessions, 0, 65_535)
+  if (resolved.webTransportSessions === 0) return resolved
+  return { ...resolved, extendedConnect: true, datagrams: true }
 }
 
 function check(name: string, value: number, min: number, max: number): void {

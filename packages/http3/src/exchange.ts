@@ -12,10 +12,17 @@ import {
 import { encodeFrame, encodeFrameHeader, FrameType } from './frames.ts'
 import { HELD_DATAGRAMS_MAX, type HttpDatagrams } from './http-datagrams.ts'
 import { fieldSectionBytes, type HeaderList } from './headers.ts'
-import { type BodyStatus, type BodyVisitor, InboundMessage, type MessageHead } from './inbound-message.ts'
+import {
+  type BodyStatus,
+  type BodyVisitor,
+  InboundMessage,
+  type MessageHead,
+  type TakenOver,
+} from './inbound-message.ts'
+import { checkOutgoing } from './outgoing-check.ts'
 import { type Priority, priorityOf } from './priority.ts'
 import type { QpackDecoder } from './qpack/decoder.ts'
-import { parseRequestHead, parseResponseHead, parseTrailers, type RequestHead, type ResponseHead } from './validate.ts'
+import { parseResponseHead, parseTrailers, type RequestHead, type ResponseHead } from './validate.ts'
 
 /** What an application hears of an exchange. All optional; calls come from `Http3Session.handleEvent`. */
 export interface ExchangeEvents {
@@ -71,7 +78,10 @@ export interface ExchangeHost {
   /** Writes decoder instructions that reading left. */
   flushDecoder(): void
   failConnection(error: H3ConnectionError): void
+  readonly allowsWebTransport: boolean
   onRequestHead(exchange: Exchange): void
+  /** Server: the stream is one of a WebTransport session; the exchange is forgotten. */
+  onTakenOver(exchange: Exchange, taken: TakenOver): void
   onExchangeClosed(exchange: Exchange): void
 }
 
@@ -115,6 +125,7 @@ export class Exchange {
       requestMethod: request?.method,
       maxHeaderBytes: host.maxHeaderBytes,
       allowsProtocol: host.allowsProtocol,
+      allowsWebTransport: host.allowsWebTransport,
     })
     this.#writer = new StreamWriter(host.transport, id)
     const never = Number.NaN
@@ -410,6 +421,8 @@ export class Exchange {
       const head = informational.shift()
       if (head !== undefined) this.events.onInformational?.(head)
     }
+    const taken = this.#inbound.takeOver()
+    if (taken !== undefined && !this.#isClosed) return this.#onTakenOver(taken)
     const head: MessageHead | undefined = this.#inbound.head
     if (head === undefined || this.#isHeadDelivered || this.#isInboundOver) return
     this.#isHeadDelivered = true
@@ -426,6 +439,13 @@ export class Exchange {
     this.#noteInboundEnd()
     // What came together with the headers raises no further event of the transport.
     if (!this.#isInboundOver) this.events.onReadable?.()
+  }
+
+  #onTakenOver(taken: TakenOver): void {
+    this.#isInboundOver = true
+    this.#isOutboundOver = true
+    this.#isClosed = true
+    this.#host.onTakenOver(this, taken)
   }
 
   /** The one place where the peer's violations on this stream are caught. */
@@ -577,19 +597,4 @@ export class Exchange {
       streamId: this.id,
     })
   }
-}
-
-function checkOutgoing<T>(parse: () => T, streamId: StreamId | undefined): T {
-  try {
-    return parse()
-  } catch (error) {
-    if (!(error instanceof H3StreamError)) throw error
-    const details = streamId === undefined ? { by: 'local' as const } : { by: 'local' as const, streamId }
-    throw new Http3Error('ERR_HTTP3_INVALID_ARGUMENT', `message cannot be sent: ${error.message}`, details)
-  }
-}
-
-/** Checks a request before a stream is opened for it. Throws Http3Error(ERR_HTTP3_INVALID_ARGUMENT). */
-export function checkOutgoingRequest(lines: HeaderList): RequestHead {
-  return checkOutgoing(() => parseRequestHead(lines, true), undefined)
 }

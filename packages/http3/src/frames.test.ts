@@ -85,6 +85,7 @@ test('settings read back, reserved ones are ignored', () => {
     maxFieldSectionBytes: 65_536,
     allowsExtendedConnect: true,
     allowsDatagrams: true,
+    webTransportSessions: 8,
   }
   const payload = encodeSettings(settings, 1234)
   assert.deepEqual(decodeSettings(payload, 0, payload.length), settings)

@@ -10,6 +10,8 @@ export const FrameType = {
   PushPromise: 0x05,
   Goaway: 0x07,
   MaxPushId: 0x0d,
+  /** WebTransport (draft-ietf-webtrans-http3 §4.2): what would be the length is the session ID. */
+  WebTransportStream: 0x41,
   /** RFC 9218 §7.2. */
   PriorityUpdateRequest: 0xf0700,
   PriorityUpdatePush: 0xf0701,
@@ -28,6 +30,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [FrameType.PushPromise, 'PUSH_PROMISE'],
   [FrameType.Goaway, 'GOAWAY'],
   [FrameType.MaxPushId, 'MAX_PUSH_ID'],
+  [FrameType.WebTransportStream, 'WT_STREAM'],
   [FrameType.PriorityUpdateRequest, 'PRIORITY_UPDATE'],
   [FrameType.PriorityUpdatePush, 'PRIORITY_UPDATE'],
 ])

@@ -24,6 +24,15 @@ export interface InboundOptions {
   readonly maxHeaderBytes: number
   /** Requests may carry `:protocol`. */
   readonly allowsProtocol: boolean
+  /** The stream may turn out to be one of a WebTransport session, or it must not start like one. */
+  readonly allowsWebTransport: boolean
+}
+
+/** What was read of a stream that turned out to be no message. */
+export interface TakenOver {
+  readonly sessionId: number
+  readonly received: readonly Uint8Array[]
+  readonly isFinished: boolean
 }
 
 export class InboundMessage {
@@ -45,6 +54,8 @@ export class InboundMessage {
   #isTunnel: boolean
   #informationalCount: number
   /** Final header section. */
+  #hasFrames: boolean
+  #sessionId: number | undefined
   head: MessageHead | undefined
   trailers: HeaderList | undefined
   bodyBytes: number
@@ -70,6 +81,8 @@ export class InboundMessage {
     this.#informationalCount = 0
     this.head = undefined
     this.trailers = undefined
+    this.#hasFrames = false
+    this.#sessionId = undefined
     this.bodyBytes = 0
     this.isEnded = false
     this.informational = []
@@ -123,7 +136,14 @@ export class InboundMessage {
   #pump(): void {
     const leftover = this.#leftover
     this.#leftover = []
+  /** The stream belongs to a WebTransport session: its bytes, for their owner. This object is done with it. */
+  takeOver(): TakenOver | undefined {
+    if (this.#sessionId === undefined) return undefined
+    return { sessionId: this.#sessionId, received: this.#leftover, isFinished: this.#isTransportFinished }
+  }
+
     for (const chunk of leftover) this.#consume(chunk)
+    if (this.#sessionId !== undefined) return true
     while (
       this.#failure === undefined &&
       !this.#isPaused &&
@@ -180,6 +200,12 @@ export class InboundMessage {
       return
     }
     if (type === FrameType.Headers) {
+    const isFirst = !this.#hasFrames
+    this.#hasFrames = true
+    if (type === FrameType.WebTransportStream && this.#options.allowsWebTransport) {
+      this.#onWebTransport(isFirst)
+      return
+    }
       if (this.trailers !== undefined) this.#unexpected('after the trailer section')
       // RFC 9114 §4.4: "Once the CONNECT method has completed, only DATA frames are permitted to be sent on the stream."
       if (this.#isTunnel) this.#unexpected('in a CONNECT tunnel')
@@ -203,6 +229,14 @@ export class InboundMessage {
   #onData(bytes: Uint8Array, start: number, end: number): void {
     this.bodyBytes += end - start
     const head = this.head as MessageHead
+  // draft-ietf-webtrans-http3 §4.2: "Receiving this frame type in any other circumstances MUST be treated as a connection error of type H3_FRAME_ERROR."
+  #onWebTransport(isFirst: boolean): void {
+    if (!isFirst || this.#options.expects === 'response') {
+      throw new H3ConnectionError('H3_FRAME_ERROR', 'WT_STREAM inside a request stream')
+    }
+    this.#sessionId = this.#parser.frameLength
+  }
+
     if (!this.#isTunnel) {
       if (head.contentLength !== undefined && this.bodyBytes > head.contentLength && !this.#hasNoContent(head)) {
         throw new H3StreamError('H3_MESSAGE_ERROR', `body is longer than its content-length of ${head.contentLength}`)
@@ -248,7 +282,7 @@ export class InboundMessage {
   }
 
   #checkEnd(): void {
-    if (!this.#isTransportFinished || this.isEnded) return
+    if (!this.#isTransportFinished || this.isEnded || this.#sessionId !== undefined) return
     if (this.#leftover.length > 0 || this.#blockedSection !== undefined) return
     if (!this.#parser.isBetweenFrames) {
       // RFC 9114 §7.1: "When a stream terminates cleanly, if the last frame on the stream was truncated, this MUST be

@@ -2,6 +2,7 @@
 import type { StreamId, StreamTransport } from '@quicether/transport'
 import { Reader } from '@quicether/wire'
 import { H3ConnectionError, h3ErrorCodes } from './errors.ts'
+import { WT_UNI_STREAM_TYPE } from './webtransport-codes.ts'
 
 export const StreamType = { Control: 0x00, Push: 0x01, QpackEncoder: 0x02, QpackDecoder: 0x03 } as const
 
@@ -13,6 +14,10 @@ export interface CriticalStreamHandler {
   onEncoderBytes(chunk: Uint8Array): void
   /** Of the peer's decoder: for our encoder. */
   onDecoderBytes(chunk: Uint8Array): void
+  /** A stream of a WebTransport session, with what follows its type; undefined = these are unknown here. */
+  readonly onWebTransportStream:
+    | ((id: StreamId, received: readonly Uint8Array[], isFinished: boolean) => void)
+    | undefined
 }
 
 /** `type` is -1 until the first bytes have told it. */
@@ -54,7 +59,14 @@ export class PeerStreams {
     const status = this.#transport.read(id, (chunk) => {
       if (stream.type <= StreamType.QpackDecoder) chunks.push(chunk.slice())
     })
-    for (const chunk of chunks) this.#onBytes(stream, chunk)
+    const received: Uint8Array[] = []
+    for (const chunk of chunks) this.#onBytes(stream, chunk, received)
+    const { onWebTransportStream } = this.#handler
+    if (stream.type === WT_UNI_STREAM_TYPE && onWebTransportStream !== undefined) {
+      this.#streams.delete(id)
+      onWebTransportStream(id, received, status === 'finished')
+      return
+    }
     if (stream.type > StreamType.QpackDecoder) {
       this.#streams.delete(id)
       // RFC 9114 §6.2: "The recipient MUST NOT consider unknown stream types to be a connection error of any kind."
@@ -78,7 +90,8 @@ export class PeerStreams {
     throw new H3ConnectionError('H3_CLOSED_CRITICAL_STREAM', `peer closed its ${NAMES[stream.type]} stream`)
   }
 
-  #onBytes(stream: PeerStream, chunk: Uint8Array): void {
+  /** `received` gets what belongs to no critical stream. */
+  #onBytes(stream: PeerStream, chunk: Uint8Array, received: Uint8Array[]): void {
     let at = 0
     while (stream.type === -1) {
       if (at === chunk.length) return
@@ -93,6 +106,7 @@ export class PeerStreams {
     if (stream.type === StreamType.Control) this.#handler.onControlBytes(rest)
     else if (stream.type === StreamType.QpackEncoder) this.#handler.onEncoderBytes(rest)
     else if (stream.type === StreamType.QpackDecoder) this.#handler.onDecoderBytes(rest)
+    else received.push(rest)
   }
 
   #onType(type: number): void {

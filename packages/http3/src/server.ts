@@ -1,4 +1,5 @@
 /** HTTP/3 server side of one connection with promises: calls a handler for each request. */
+import { QuicStream } from '@quicether/net'
 import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
 import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
@@ -11,6 +12,8 @@ import { isSafeMethod } from './methods.ts'
 import type { Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import { Http3Tunnel } from './tunnel.ts'
+import type { WebTransportHub } from './webtransport-hub.ts'
+import { WebTransportSession } from './webtransport-session.ts'
 import type { RequestHead } from './validate.ts'
 
 /** Answers one request. When its promise settles, an unfinished response is ended, or reset if it failed. */
@@ -107,6 +110,14 @@ export class ServerRequest {
   }
 }
 
+interface ResponseParts {
+  readonly exchange: Exchange
+  readonly writer: BodyWriter
+  readonly body: IncomingBody
+  readonly closed: Promise<void>
+  readonly webTransport: WebTransportHub | undefined
+}
+
 /** The answer to one request. Methods throw, and promises reject with, `Http3Error`. */
 export class ServerResponse {
   /** Resolves when everything is acknowledged or given up; never rejects. */
@@ -114,12 +125,14 @@ export class ServerResponse {
   readonly #exchange: Exchange
   readonly #writer: BodyWriter
   readonly #body: IncomingBody
+  readonly #webTransport: WebTransportHub | undefined
   #tunnel: Http3Tunnel | undefined
 
-  constructor(exchange: Exchange, writer: BodyWriter, body: IncomingBody, closed: Promise<void>) {
+  constructor({ exchange, writer, body, closed, webTransport }: ResponseParts) {
     this.#exchange = exchange
     this.#writer = writer
     this.#body = body
+    this.#webTransport = webTransport
     this.#tunnel = undefined
     this.closed = closed
   }
@@ -154,6 +167,23 @@ export class ServerResponse {
       closed: this.closed,
     })
     return this.#tunnel
+  }
+
+  /**
+   * Answers a CONNECT whose `protocol` is `webtransport` with 200. Needs `config.webTransportSessions`. Check the `origin` of
+   * browsers before (draft-ietf-webtrans-http3 §3.2).
+   */
+  acceptWebTransport(headers: HeaderList = []): WebTransportSession {
+    const { request, id } = this.#exchange
+    const hub = this.#webTransport
+    if (request.protocol !== 'webtransport' || hub === undefined) {
+      const message = `stream ${id}: no WebTransport here; the request is ${request.method} ${request.protocol ?? ''}, config.webTransportSessions ${hub === undefined ? 'is 0' : 'is set'}`
+      throw new Http3Error('ERR_HTTP3_INVALID_ARGUMENT', message, { by: 'local', streamId: id })
+    }
+    // Browsers of draft 2 want to read which one it is.
+    const isDraft2 = headerValue(request.headers, 'sec-webtransport-http3-draft02') !== undefined
+    const draft: HeaderList = isDraft2 ? [['sec-webtransport-http3-draft', 'draft02']] : []
+    return new WebTransportSession(this.accept([...draft, ...headers]), hub, request)
   }
 
   /** A 1xx response, e.g. 103 Early Hints. */
@@ -225,8 +255,9 @@ export function serveHttp3(
     transport: connection.transport,
     clock: options.clock ?? clockUs,
     isEstablished: () => isEstablished(connection),
+    createStream: (parts) => new QuicStream(parts),
     ...(options.config === undefined ? {} : { config: options.config }),
-    onRequest: (exchange) => serveRequest(exchange, handler, options),
+    onRequest: (exchange) => serveRequest(exchange, handler, options, session.webTransport),
     onDrained: () => drained.resolve(),
     onClosed: () => drained.resolve(),
   })
@@ -241,7 +272,12 @@ export function serveHttp3(
   return { session, closed: connection.closed, shutdown }
 }
 
-function serveRequest(exchange: Exchange, handler: Http3Handler, options: ServeHttp3Options): void {
+function serveRequest(
+  exchange: Exchange,
+  handler: Http3Handler,
+  options: ServeHttp3Options,
+  webTransport: WebTransportHub | undefined,
+): void {
   const policy = options.earlyData ?? serveDefaults.earlyData
   if (exchange.isEarly && policy === 'safe' && !isSafeMethod(exchange.request.method)) {
     // RFC 8470 §5.2: the client sends it again after the handshake
@@ -249,11 +285,17 @@ function serveRequest(exchange: Exchange, handler: Http3Handler, options: ServeH
     exchange.stopReading('H3_NO_ERROR')
     return
   }
+  const sessionsMax = options.config?.webTransportSessions ?? 0
+  if (exchange.request.protocol === 'webtransport' && (webTransport?.sessionCount ?? 0) >= sessionsMax) {
+    exchange.respond(sessionsMax === 0 ? 501 : 429, [['content-length', '0']], { endStream: true })
+    exchange.stopReading('H3_NO_ERROR')
+    return
+  }
   const body = new IncomingBody(exchange)
   const writer = new BodyWriter(exchange)
   const closed = Promise.withResolvers<void>()
   const request = new ServerRequest(exchange, exchange.request, body)
-  const response = new ServerResponse(exchange, writer, body, closed.promise)
+  const response = new ServerResponse({ exchange, writer, body, closed: closed.promise, webTransport })
   exchange.events = {
     onReadable: () => body.onReadable(),
     onDrain: () => writer.onDrain(),

@@ -3,9 +3,10 @@ import type { CloseReason, ConnectionEvent, Micros, StreamId, StreamTransport } 
 import { type Http3Config, resolveHttp3Config } from './config.ts'
 import { ControlStreamReader } from './control-stream.ts'
 import { H3ConnectionError, Http3Error, h3ErrorCodes, h3ErrorName } from './errors.ts'
-import { checkOutgoingRequest, Exchange, type ExchangeEvents, type ExchangeHost } from './exchange.ts'
+import { Exchange, type ExchangeEvents, type ExchangeHost } from './exchange.ts'
 import type { HeaderList } from './headers.ts'
 import { HttpDatagrams } from './http-datagrams.ts'
+import { checkOutgoingRequest } from './outgoing-check.ts'
 import { OwnStreams } from './own-streams.ts'
 import { PeerStreams } from './peer-streams.ts'
 import { encodePriorityUpdate, type Priority, RequestPriorities } from './priority.ts'
@@ -13,6 +14,7 @@ import { QpackDecoder } from './qpack/decoder.ts'
 import { QpackEncoder } from './qpack/encoder.ts'
 import { ResetGuard } from './reset-guard.ts'
 import { type Http3Settings, unsetSettings } from './settings.ts'
+import { WebTransportHub, type WebTransportHubOptions } from './webtransport-hub.ts'
 
 export interface Http3SessionOptions {
   readonly role: 'client' | 'server'
@@ -22,6 +24,8 @@ export interface Http3SessionOptions {
   readonly clock?: () => Micros
   /** Whether the TLS handshake is complete; absent = it is. Requests before that are marked as early. */
   readonly isEstablished?: () => boolean
+  /** Makes streams of WebTransport sessions; needed with `config.webTransportSessions`. */
+  readonly createStream?: WebTransportHubOptions['createStream']
   /** Any non-negative integer below 2^20: selects the reserved codepoints we send to keep peers tolerant. */
   readonly grease?: number
   /** Server: a request's headers have arrived. Set `exchange.events`, then answer now or later. */
@@ -54,6 +58,8 @@ export class Http3Session {
   readonly #own: OwnStreams
   readonly #datagrams: HttpDatagrams
   readonly #priorities: RequestPriorities
+  /** Undefined = WebTransport is not turned on. */
+  readonly webTransport: WebTransportHub | undefined
   #isStarted: boolean
   #peerSettings: Http3Settings
   #highestRequestId: number
@@ -87,6 +93,7 @@ export class Http3Session {
       mayOpen: (id) => this.#mayOpen(id),
     })
     this.#priorities = new RequestPriorities(options.transport)
+    this.webTransport = this.#createWebTransport()
     this.#host = this.#createHost()
     this.#peerStreams = this.#createPeerStreams()
     this.#resetGuard = new ResetGuard(
@@ -103,6 +110,7 @@ export class Http3Session {
         maxFieldSectionBytes: maxHeaderBytes,
         allowsExtendedConnect: options.role === 'server' && this.#config.extendedConnect,
         allowsDatagrams: this.#config.datagrams,
+        webTransportSessions: this.#config.webTransportSessions,
       },
       grease: options.grease ?? 0,
     })
@@ -184,6 +192,7 @@ export class Http3Session {
     if (this.#isShuttingDown && this.role === 'server') return
     this.#isShuttingDown = true
     if (this.role === 'server') this.#goawayId = this.#highestRequestId + 4
+    this.webTransport?.drainAll()
     // A client names the push it will still take: none was allowed, so 0.
     this.#own.sendGoaway(this.role === 'server' ? this.#goawayId : 0)
     this.#checkDrained()
@@ -201,8 +210,12 @@ export class Http3Session {
       return
     }
     if (this.#closeError !== undefined) return
+    this.#withConnectionErrors(() => this.#dispatch(event))
+  }
+
+  #withConnectionErrors(call: () => void): void {
     try {
-      this.#dispatch(event)
+      call()
     } catch (error) {
       if (!(error instanceof H3ConnectionError)) throw error
       this.#fail(error)
@@ -210,6 +223,7 @@ export class Http3Session {
   }
 
   #dispatch(event: ConnectionEvent): void {
+    if (this.webTransport?.handleEvent(event) === true) return
     switch (event.kind) {
       case 'connected':
       case 'earlyDataReady':
@@ -263,7 +277,9 @@ export class Http3Session {
     if (this.role === 'client') {
       // RFC 9114 §6.1: "Clients MUST treat receipt of a server-initiated bidirectional stream as a connection error of
       // type H3_STREAM_CREATION_ERROR unless such an extension has been negotiated"
-      if (id % 4 === 1) throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', `server opened request stream ${id}`)
+      if (id % 4 === 1 && this.webTransport !== undefined) this.webTransport.onServerStream(id)
+      else if (id % 4 === 1)
+        throw new H3ConnectionError('H3_STREAM_CREATION_ERROR', `server opened request stream ${id}`)
       return
     }
     if (id % 4 !== 0) return
@@ -279,6 +295,17 @@ export class Http3Session {
     const exchange = new Exchange(this.#host, id, undefined)
     this.#exchanges.set(id, exchange)
     this.#datagrams.onOpened(exchange)
+  }
+
+  #createWebTransport(): WebTransportHub | undefined {
+    const { createStream } = this.#options
+    if (this.#config.webTransportSessions === 0 || createStream === undefined) return undefined
+    return new WebTransportHub({
+      transport: this.#transport,
+      role: this.role,
+      createStream,
+      mayBecomeSession: (id) => this.#exchanges.has(id) || (this.role === 'server' && this.#mayOpen(id)),
+    })
   }
 
   /** Server: a request that has not arrived but may. */
@@ -329,6 +356,10 @@ export class Http3Session {
       onControlBytes: (chunk) => control.push(chunk),
       onEncoderBytes: (chunk) => this.#onEncoderBytes(chunk),
       onDecoderBytes: (chunk) => this.#encoder.onDecoderStream(chunk),
+      onWebTransportStream:
+        this.#config.webTransportSessions === 0
+          ? undefined
+          : (id, received, isFinished) => this.webTransport?.onUniStream(id, received, isFinished),
     })
   }
 
@@ -364,6 +395,7 @@ export class Http3Session {
         exchange.handleFailure(error)
       }
     }
+    this.webTransport?.drainAll()
     this.#options.onGoaway?.(id)
     this.#checkDrained()
   }
@@ -405,6 +437,11 @@ export class Http3Session {
       },
       flushDecoder: () => this.#flushDecoder(),
       failConnection: (error) => this.#fail(error),
+      allowsWebTransport: this.webTransport !== undefined,
+      onTakenOver: (exchange, { sessionId, received, isFinished }) => {
+        this.#exchanges.delete(exchange.id)
+        this.#withConnectionErrors(() => this.webTransport?.onBidiStream(exchange.id, sessionId, received, isFinished))
+      },
       onRequestHead: (exchange) => this.#onRequestHead(exchange),
       onExchangeClosed: (exchange) => this.#onExchangeClosed(exchange),
     }
@@ -426,6 +463,7 @@ export class Http3Session {
 
   #onExchangeClosed(exchange: Exchange): void {
     this.#exchanges.delete(exchange.id)
+    this.webTransport?.onRefused(exchange.id)
     if (exchange.isInboundEnded && !exchange.isCountedAsReset) this.#resetGuard.onCompleted()
     this.#checkDrained()
   }
@@ -460,6 +498,7 @@ export class Http3Session {
 
   #end(error: Http3Error): void {
     this.#closeError = error
+    this.webTransport?.onConnectionClosed(closeReasonOf(error))
     for (const exchange of [...this.#exchanges.values()]) {
       exchange.handleFailure(
         new Http3Error(error.code, `stream ${exchange.id}: ${error.message}`, {
@@ -476,6 +515,15 @@ export class Http3Session {
 }
 
 function discard(): void {}
+
+function closeReasonOf({ by, h3Code, message, cause }: Http3Error): CloseReason {
+  if (h3Code !== undefined) return { kind: 'application', by, code: h3Code, reason: message }
+  return cause !== undefined && isCloseReason(cause) ? cause : { kind: 'application', by, code: 0, reason: message }
+}
+
+function isCloseReason(cause: object | unknown): cause is CloseReason {
+  return typeof cause === 'object' && cause !== null && 'kind' in cause
+}
 
 function isPeerUnidirectional(id: StreamId, role: 'client' | 'server'): boolean {
   return id % 4 === (role === 'client' ? 3 : 2)

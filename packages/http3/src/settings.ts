@@ -10,6 +10,10 @@ const SettingId = {
   EnableConnectProtocol: 0x08,
   /** RFC 9297. */
   H3Datagram: 0x33,
+  /** WebTransport, draft 2 to 6 of draft-ietf-webtrans-http3: on or off. */
+  EnableWebTransport: 0x2b603742,
+  /** WebTransport, draft 7 to 12: sessions at once. */
+  WebTransportMaxSessions: 0xc671706a,
 } as const
 
 export interface Http3Settings {
@@ -21,6 +25,8 @@ export interface Http3Settings {
   readonly allowsExtendedConnect: boolean
   /** Takes HTTP Datagrams in QUIC DATAGRAM frames (RFC 9297 §2.1.1). */
   readonly allowsDatagrams: boolean
+  /** WebTransport sessions taken at once; 0 = none. */
+  readonly webTransportSessions: number
 }
 
 /** What holds for a peer that has not said otherwise. */
@@ -30,6 +36,7 @@ export const unsetSettings: Http3Settings = {
   maxFieldSectionBytes: Number.POSITIVE_INFINITY,
   allowsExtendedConnect: false,
   allowsDatagrams: false,
+  webTransportSessions: 0,
 }
 
 /** RFC 9114 §7.2.4.1: identifiers of HTTP/2 settings; "their receipt MUST be treated as … H3_SETTINGS_ERROR". */
@@ -52,6 +59,10 @@ export function encodeSettings(settings: Http3Settings, grease: number): Uint8Ar
   }
   if (settings.allowsExtendedConnect) pairs.push([SettingId.EnableConnectProtocol, 1])
   if (settings.allowsDatagrams) pairs.push([SettingId.H3Datagram, 1])
+  if (settings.webTransportSessions > 0) {
+    pairs.push([SettingId.EnableWebTransport, 1])
+    pairs.push([SettingId.WebTransportMaxSessions, settings.webTransportSessions])
+  }
   pairs.push([reservedCodepoint(grease), grease])
   let length = 0
   for (const [id, value] of pairs) length += varintLength(id) + varintLength(value)
@@ -75,6 +86,7 @@ export function decodeSettings(bytes: Uint8Array, start: number, end: number): H
   let maxFieldSectionBytes = unsetSettings.maxFieldSectionBytes
   let allowsExtendedConnect = false
   let allowsDatagrams = false
+  let webTransportSessions = 0
   while (reader.offset < end) {
     const id = integer(reader)
     const value = integer(reader)
@@ -89,6 +101,9 @@ export function decodeSettings(bytes: Uint8Array, start: number, end: number): H
     else if (id === SettingId.MaxFieldSectionSize) maxFieldSectionBytes = value
     else if (id === SettingId.EnableConnectProtocol) allowsExtendedConnect = flag(id, value)
     else if (id === SettingId.H3Datagram) allowsDatagrams = flag(id, value)
+    else if (id === SettingId.EnableWebTransport)
+      webTransportSessions = Math.max(webTransportSessions, Math.min(value, 1))
+    else if (id === SettingId.WebTransportMaxSessions) webTransportSessions = Math.max(webTransportSessions, value)
   }
   return {
     qpackMaxTableCapacityBytes,
@@ -96,6 +111,7 @@ export function decodeSettings(bytes: Uint8Array, start: number, end: number): H
     maxFieldSectionBytes,
     allowsExtendedConnect,
     allowsDatagrams,
+    webTransportSessions,
   }
 }
 

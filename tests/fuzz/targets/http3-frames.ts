@@ -12,6 +12,7 @@ const ourSettings = {
   maxFieldSectionBytes: 16_384,
   allowsExtendedConnect: true,
   allowsDatagrams: true,
+  webTransportSessions: 8,
 }
 
 /** The first byte seeds the fragmentation; the rest is the stream. */

@@ -60,7 +60,7 @@ const SAME: StreamCodes = { toWire: (code) => code, fromWire: (code) => code }
 /**
  * Made by `QuicConnection.openStream` and `incomingStreams`. One reader only: iteration, `readable`, `bytes` and `text` are
  * ways to the same bytes. Not reading slows the peer down (flow control). Promises reject with `QuicStreamError`
- * (`ERR_STREAM_RESET`, `ERR_CONNECTION_CLOSED`) or `QuicError` (`ERR_STREAM_DIRECTION`, `ERR_STREAM_FINISHED`, `ERR_STREAM_READER`).
+ * (`ERR_STREAM_RESET`, `ERR_CONNECTION_CLOSED`, `ERR_SESSION_CLOSED`) or `QuicError` (`ERR_STREAM_DIRECTION`, `ERR_STREAM_FINISHED`, `ERR_STREAM_READER`).
  */
 export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, AsyncDisposable {
   readonly id: StreamId
@@ -281,6 +281,16 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
           isDone = true
           return
         }
+  /** The session of an application protocol that the stream belongs to is over; `wireCode` tells the peer. */
+  onSessionClosed(wireCode: ErrorCode): void {
+    const message = `stream ${this.id}: its session is over`
+    const error = new QuicStreamError('ERR_SESSION_CLOSED', message, { streamId: this.id, by: 'local' })
+    if (!this.#isSendOver) this.#transport.reset(this.id, wireCode)
+    if (!this.#isReceiveOver && !this.#isTransportFinished) this.#transport.stop(this.id, wireCode)
+    this.#failSend(error)
+    this.#failReceive(error)
+  }
+
         await new Promise<void>((resolve) => {
           this.#waiter = resolve
         })
