@@ -74,7 +74,10 @@ export interface TransportConfig {
   readonly sendPolicy?: SendPolicyFactory | undefined
   /** 1-RTT packets after which the keys are updated, besides the AEAD's own limit. */
   readonly keyUpdatePackets: number
-  /** One packet number in about this many is skipped, to catch optimistic acknowledgments; 0 = never. */
+  /**
+   * The first packet number skipped on each path, on average; further ones come at twice the distance each, up to 128
+   * times: acknowledgments of what never came show, and a peer that counts gaps is not misled. 0 = never.
+   */
   readonly skipPacketNumberEvery: number
 }
 

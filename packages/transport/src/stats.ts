@@ -45,7 +45,13 @@ export interface PathView {
   readonly packetsReceived: number
   readonly bytesSent: number
   readonly bytesReceived: number
+  /** Packets of ours that were declared lost. */
   readonly packetsLost: number
+  /**
+   * Packets of the peer's that have not come: gaps in its packet numbers. An estimate: what comes late counts no more, and
+   * the few numbers that a peer leaves out on purpose look like losses.
+   */
+  readonly packetsMissing: number
   readonly state: PathState
   /** Ours or the peer's wish to keep it in reserve (RFC 10069 §3.3). */
   readonly isBackup: boolean
@@ -98,6 +104,7 @@ export function pathView(path: Path): PathView {
     bytesSent: path.bytesSent,
     bytesReceived: path.bytesReceived,
     packetsLost: recovery.packetsLost,
+    packetsMissing: path.space.ack.packetsMissing,
     state: stateOf(path),
     isBackup: path.status === 'backup' || path.peerStatus === 'backup',
     ecn: path.ecn.state,

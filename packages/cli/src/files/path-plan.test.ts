@@ -186,6 +186,7 @@ test('bars and table show the share, the facts and the state of each path', () =
     bytesSent: 1,
     bytesReceived: 3_000_000,
     packetsLost: 2,
+    packetsMissing: 1,
     state: 'active',
     isBackup: false,
     ecn: 'capable',
@@ -196,7 +197,7 @@ test('bars and table show the share, the facts and the state of each path', () =
   const lines = progressLines(paths, new Map([[0, 1_000_000]]), { receivedBytes: 2, expectedBytes: 8 })
   assert.match(
     lines[0] ?? '',
-    /path 0 {2}active +█{12}░{4} {2}3\.00 MB {2}8\.0 Mbit\/s {2}RTT 12\.5 ms {2}lost 2 {2}127\.0\.0\.1 → 127\.0\.0\.9/u,
+    /path 0 {2}active +█{12}░{4} {2}3\.00 MB {2}8\.0 Mbit\/s {2}RTT 12\.5 ms {2}missing 1 \(13 %\) {2}127\.0\.0\.1 → 127\.0\.0\.9/u,
   )
   assert.match(lines[1] ?? '', /path 1 {2}backup +█{4}░{12} /u)
   assert.match(lines[2] ?? '', /all +█{4}░{12} {2}25 % {2}2 B of 8 B/u)
@@ -209,6 +210,6 @@ test('bars and table show the share, the facts and the state of each path', () =
   assert.equal(trouble({ degradedMs: undefined, nextTryMs: () => 1 }), undefined)
   assert.match(
     pathTable(paths, 1000),
-    /0 +127\.0\.0\.1 +127\.0\.0\.9:4433 +3\.00 MB +75 % +24\.0 Mbit\/s +12\.5 ms +5\/7 +2 +active/u,
+    /0 +127\.0\.0\.1 +127\.0\.0\.9:4433 +3\.00 MB +75 % +24\.0 Mbit\/s +12\.5 ms +5\/7 +2 +1 \(13 %\) +active/u,
   )
 })

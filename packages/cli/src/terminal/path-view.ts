@@ -15,7 +15,12 @@ export interface PathReport {
   readonly bytesSent: number
   readonly packetsReceived: number
   readonly packetsSent: number
+  /** Of the packets sent. */
   readonly packetsLost: number
+  /** Of the packets the other side sent: what did not come, as far as gaps in their numbers tell. */
+  readonly packetsMissing: number
+  /** The same as a share of what was sent to us, 0 to 1. */
+  readonly lossEstimate: number
   readonly rttMs: number
 }
 
@@ -78,7 +83,7 @@ export function progressLines(
   const lines = shown(paths).map((path) => {
     const rate = formatRate(rates.get(path.id) ?? 0)
     const share = sum === 0 ? 0 : path.bytesReceived / sum
-    const facts = `${formatBytes(path.bytesReceived)}  ${rate}  RTT ${formatMs(path.smoothedRttUs / 1000)}  lost ${path.packetsLost}`
+    const facts = `${formatBytes(path.bytesReceived)}  ${rate}  RTT ${formatMs(path.smoothedRttUs / 1000)}  missing ${missing(path)}`
     return `path ${path.id}  ${stateOf(path).padEnd(10)}  ${bar(share)}  ${facts}  ${path.localAddress} → ${path.remoteAddress}`
   })
   const part = expectedBytes === 0 ? 0 : Math.min(1, receivedBytes / expectedBytes)
@@ -109,13 +114,23 @@ function bar(share: number): string {
   return `${'█'.repeat(full)}${'░'.repeat(barColumns - full)}`
 }
 
+/** Share of the packets sent to us that did not come. */
+function lossEstimate({ packetsMissing, packetsReceived }: PathView): number {
+  return packetsMissing / Math.max(1, packetsMissing + packetsReceived)
+}
+
+function missing(path: PathView): string {
+  const percent = 100 * lossEstimate(path)
+  return `${path.packetsMissing} (${percent < 10 ? percent.toFixed(1) : percent.toFixed(0)} %)`
+}
+
 function stateOf(path: PathView): string {
   return path.isBackup && path.state === 'active' ? 'backup' : path.state
 }
 
 /** One row per path. */
 export function pathTable(paths: readonly PathView[], durationMs: number): string {
-  const right = ['received', 'share', 'rate', 'RTT', 'packets', 'lost']
+  const right = ['received', 'share', 'rate', 'RTT', 'packets', 'lost', 'missing']
   const titles = ['path', 'local', 'remote', ...right, 'state']
   const sum = Math.max(
     1,
@@ -133,6 +148,7 @@ export function pathTable(paths: readonly PathView[], durationMs: number): strin
       formatMs(path.smoothedRttUs / 1000),
       `${path.packetsSent}/${path.packetsReceived}`,
       String(path.packetsLost),
+      missing(path),
       stateOf(path),
     ]),
   )
@@ -140,7 +156,7 @@ export function pathTable(paths: readonly PathView[], durationMs: number): strin
 
 /** The same for `--json`. */
 export function pathReport(path: PathView): PathReport {
-  const { id, bytesReceived, bytesSent, packetsReceived, packetsSent, packetsLost } = path
+  const { id, bytesReceived, bytesSent, packetsReceived, packetsSent, packetsLost, packetsMissing } = path
   return {
     id,
     local: formatEnd(path.localAddress, path.localPort),
@@ -151,6 +167,8 @@ export function pathReport(path: PathView): PathReport {
     packetsReceived,
     packetsSent,
     packetsLost,
+    packetsMissing,
+    lossEstimate: lossEstimate(path),
     rttMs: path.smoothedRttUs / 1000,
   }
 }

@@ -1,5 +1,6 @@
 /** Decides when a packet number space owes its peer an ACK, and remembers what to put in it. */
 import { RangeSet } from '../ranges.ts'
+import { PACKET_THRESHOLD } from '../recovery/reordering.ts'
 import { type Micros, NEVER, Ecn } from '../ports/datagrams.ts'
 
 // RFC 9000 §13.2.3: "A receiver … SHOULD limit the number of ACK Ranges it remembers"
@@ -28,6 +29,8 @@ export class AckManager {
   dueAtUs: Micros = NEVER
   /** An ACK may ride along with other frames even before it is due. */
   isUseful = false
+  /** Packets processed, each number once. */
+  packetsReceived = 0
   /** Largest number told over another path, because this one has fallen silent. */
   largestToldElsewhere = -1
   /** Packets at or below this number are never reported again and count as duplicates. */
@@ -62,6 +65,7 @@ export class AckManager {
     nowUs: Micros,
   ): void {
     const previousLargest = this.largest
+    this.packetsReceived++
     this.received.add(packetNumber, packetNumber + 1)
     if (this.received.count > ACK_RANGES_KEPT) this.#forgetOldest()
     if (packetNumber > this.largest) {
@@ -85,6 +89,18 @@ export class AckManager {
       // RFC 9000 §13.2.1: "An endpoint MUST acknowledge all ack-eliciting 0-RTT and 1-RTT packets within its advertised max_ack_delay"
       this.dueAtUs = nowUs + (perAck > ELICITING_PER_ACK ? Math.floor(maxAckDelayUs / 4) : maxAckDelayUs)
     }
+  }
+
+  /**
+   * Numbers below the largest that have not come, as far as one can tell: the newest few may only have been overtaken, and
+   * what comes late counts no more. Numbers that the peer left out on purpose (RFC 9000 §21.4) look the same.
+   */
+  get packetsMissing(): number {
+    let missing = this.largest + 1 - this.packetsReceived
+    // RFC 9002 §6.1.1: what is less than the packet threshold behind is not lost yet
+    for (let behind = 1; behind < PACKET_THRESHOLD && behind <= this.largest; behind++)
+      if (!this.isDuplicate(this.largest - behind)) missing--
+    return missing
   }
 
   /** Counts the packets of each round trip: an eighth of them, within bounds, shares an ACK in the next one. */

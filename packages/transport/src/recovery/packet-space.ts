@@ -26,6 +26,8 @@ export class PacketSpace {
   isDiscarded = false
   /** Next packet number to leave out on purpose, -1 = not chosen yet (RFC 9000 §21.4). */
   skipAt = -1
+  /** Packet numbers left out so far. */
+  skips = 0
   /** Lowest number that may still be in flight; a hint that spares rescanning. */
   scanFrom = 0
   /** Every packet below has been settled or offered to other paths. */

@@ -2,7 +2,7 @@
 import type { RttEstimator } from './rtt.ts'
 
 // RFC 9002 §6.1.1: "The RECOMMENDED initial value for the packet reordering threshold (kPacketThreshold) is 3"
-const PACKET_THRESHOLD = 3
+export const PACKET_THRESHOLD = 3
 /** Each ACK looks at this many packets below the largest acknowledged: more would make ACKs dear. */
 const PACKET_THRESHOLD_MAX = 1_024
 /** A packet missing for this many round trips is lost whatever was learnt. */

@@ -21,6 +21,8 @@ import { PacketWriter } from './packet-writer.ts'
 /** Initial, Handshake and 1-RTT (or 0-RTT) fit into one datagram. */
 const PACKETS_PER_DATAGRAM = 4
 const DESCRIPTORS_MAX = 256
+/** The distance between packet numbers left out doubles up to so often. */
+const SKIP_DOUBLINGS_MAX = 7
 /** Fixed bits drawn at a time. */
 const COINS = 256
 /** Smallest packet worth starting: header, packet number, a frame, tag. */
@@ -219,8 +221,12 @@ export class TrainBuilder {
     if (every === 0 || space.level !== Level.OneRtt || space.sent.pendingReceipts > 0) return
     if (space.skipAt < 0 || space.sent.next > space.skipAt) {
       this.#core.random.fill(this.#oneByte)
-      space.skipAt = space.sent.next + Math.ceil((every * (1 + (this.#oneByte[0] as number))) / 128)
-    } else if (space.sent.next === space.skipAt) space.sent.skip()
+      const meanDistance = every * 2 ** Math.min(space.skips, SKIP_DOUBLINGS_MAX)
+      space.skipAt = space.sent.next + Math.ceil((meanDistance * (1 + (this.#oneByte[0] as number))) / 128)
+    } else if (space.sent.next === space.skipAt) {
+      space.sent.skip()
+      space.skips++
+    }
   }
 
   /** Ends the packet in the writer: pads it for header protection and notes it. Returns the offset behind its tag. */
