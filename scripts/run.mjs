@@ -13,6 +13,8 @@ const commands = {
   check: { entry: 'scripts/check.ts', about: 'types, lint, tidy, spec citations, unit and simulation tests' },
   bench: { entry: 'tests/bench/main.ts', about: 'throughput and request rate beside other stacks' },
   links: { entry: 'tests/bench/links/main.ts', about: 'several paths over emulated links, beside Linux MPTCP (root)' },
+  peers: { entry: 'tests/bench/peers/main.ts', about: 'every QUIC that can be had, case by case, beside ours' },
+  guard: { entry: 'tests/bench/guard/main.ts', about: 'this tree against the committed result' },
   sim: { entry: 'packages/lab/bin/sim.ts', about: 'seeded simulations in virtual time' },
   spec: { entry: 'scripts/spec.ts', native: false, about: 'requirements of the RFCs: cited, tested, missing' },
   fuzz: { entry: 'tests/fuzz/main.ts', about: 'fuzz one target' },
