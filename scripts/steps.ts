@@ -2,6 +2,7 @@
 import { globSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
+import { findChromium } from '../tests/browser/chromium.ts'
 import { ensureTool, type Tool } from './tools.ts'
 
 export const root = path.resolve(import.meta.dirname, '..')
@@ -32,6 +33,13 @@ const tshark: Tool = {
   why: 'opens our captures and looks for decrypted HTTP/3 frames',
 }
 
+/** Debian's name where none of the names of other systems is there. */
+const chromium: Tool = {
+  command: findChromium() ?? 'chromium',
+  apt: ['chromium'],
+  why: 'shows the live page of the router as a browser does',
+}
+
 /** Files of the test steps, found at run time: a step that finds none fails. */
 const unitTests = ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'tests/{fuzz,bench,interop}/**/*.test.ts']
 const captureTests = ['tests/process/capture*.test.ts']
@@ -50,6 +58,11 @@ export const steps: readonly Step[] = [
     isFull: true,
   },
   { ...tests('capture', captureTests, { cores: 1, limitSeconds: 300 }), isFull: true, tools: [tshark] },
+  {
+    ...tests('browser', ['tests/browser/**/*.test.ts'], { cores: 1, limitSeconds: 300 }),
+    isFull: true,
+    tools: [chromium],
+  },
   { ...tool('fuzz', ['tests/fuzz/main.ts', '--replay']), isFull: true, limitSeconds: 300 },
   { ...tool('tournament', ['packages/lab/bin/tournament.ts', '--check']), isFull: true },
   {

@@ -140,25 +140,25 @@ function Tiles({ now, feed }: { readonly now: FeedDocument; readonly feed: Feed 
   )
 }
 
-/** Modal: the browser keeps the focus inside and gives it back. */
-function Dialog({
-  question,
-  onEnd,
-}: {
-  readonly question: Question
-  readonly onEnd: (text: string) => void
-}): ComponentChildren {
+/** Modal: the browser keeps the focus inside and gives it back when the dialog is closed, which is why we only close it. */
+function Dialog(props: { readonly question: Question; readonly onEnd: (text: string) => void }): ComponentChildren {
+  const { question, onEnd } = props
   const dialog = useRef<HTMLDialogElement>(null)
+  const outcome = useRef('')
   useEffect(() => dialog.current?.showModal(), [])
-  const act = (): void => {
-    question.act().then(onEnd, (error: unknown) => onEnd(`That failed: ${String(error)}`))
+  const close = (text: string): void => {
+    outcome.current = text
+    dialog.current?.close()
   }
-  return h('dialog', { ref: dialog, onCancel: () => onEnd(''), 'aria-labelledby': 'question' }, [
+  const act = (): void => {
+    question.act().then(close, (error: unknown) => close(`That failed: ${String(error)}`))
+  }
+  return h('dialog', { ref: dialog, onClose: () => onEnd(outcome.current), 'aria-labelledby': 'question' }, [
     h('h2', { id: 'question' }, question.title),
     h('p', null, question.text),
     h('div', { class: 'actions' }, [
       h('button', { type: 'button', class: 'primary', onClick: act }, question.label),
-      button('Cancel', () => onEnd('')),
+      button('Cancel', () => close('')),
     ]),
   ])
 }
