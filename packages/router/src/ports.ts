@@ -42,6 +42,10 @@ export interface ServerListenOptions extends Diagnostics, CertificatePair {
   readonly maxHeaderBytes?: number
   /** A request that has not sent its header section by then is reset; 10 s when absent. */
   readonly headerTimeoutMs?: number
+  /** Also HTTP/1.1 and HTTP/2 on the TCP port of the same number. */
+  readonly tcp?: boolean
+  /** How long clients remember that there is HTTP/3. */
+  readonly altSvcSeconds?: number
   /** Told once about each kind of trouble that does not end serving, e.g. a full disk under the capture. */
   readonly onTrouble: (message: string) => void
 }

@@ -228,6 +228,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
         earlyData: config.router.early_data,
         maxHeaderBytes: config.router.max_header_bytes,
         headerTimeoutMs: config.router.header_timeout_ms,
+        tcp: config.router.tcp,
+        altSvcSeconds: config.router.alt_svc_seconds,
         onTrouble,
       },
       (connection) => {

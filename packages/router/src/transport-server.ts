@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { type Http3ServerConnection, h3ErrorCodes, serveHttp3 } from '@quicether/http3'
 import { type Diagnostics, listen, type QuicConnection, type QuicListener } from '@quicether/net'
+import { TcpFront } from './front/tcp-front.ts'
 import { toExchangeRequest, toExchangeResponse } from './http3-exchange.ts'
 import { diagnosticsOf } from './transport-diagnostics.ts'
 import { countersOf, establishedOf } from './transport-facts.ts'
@@ -11,18 +12,90 @@ import { codeOf, messageOf, UserError } from './user-error.ts'
 /** After the last response a client gets this long to close by itself. */
 const closeGraceMs = 200
 const defaultHeaderBytes = 65_536
+const defaultHeaderTimeoutMs = 10_000
+const portAttempts = 20
 /** RFC 9110 §9.2.1 */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Throws `UserError` (`ERR_PORT_IN_USE`, `ERR_LISTEN`, `ERR_CERTIFICATE`, `ERR_RESULTS`). */
 export const listenHttp3: ServerListen = async (options, onConnection) => {
   const address = await resolveAddress(options)
+  if (options.tcp !== true) return await listenQuic(options, address, onConnection)
+  return await listenBoth(options, address, onConnection)
+}
+
+async function listenQuic(
+  options: ServerListenOptions,
+  address: string,
+  onConnection: OnServerConnection,
+): Promise<ServerListener> {
   const diagnostics = diagnosticsOf(options, 'QuicEther router')
   try {
     return await serve(options, address, diagnostics, onConnection)
   } catch (error) {
     await diagnostics.close()
     throw listenError(error, options)
+  }
+}
+
+/** TCP and UDP on one port number; when any will do, one that is free for both. */
+async function listenBoth(
+  options: ServerListenOptions,
+  address: string,
+  onConnection: OnServerConnection,
+): Promise<ServerListener> {
+  for (let attempt = 1; ; attempt++) {
+    const front = await listenTcp(options, address, onConnection)
+    try {
+      return withFront(await listenQuic({ ...options, port: front.port }, address, onConnection), front, options)
+    } catch (error) {
+      await front.close(0)
+      const mayTryAnother = options.port === 0 && attempt < portAttempts && codeOf(error) === 'ERR_PORT_IN_USE'
+      if (!mayTryAnother) throw error
+    }
+  }
+}
+
+async function listenTcp(
+  options: ServerListenOptions,
+  address: string,
+  onConnection: OnServerConnection,
+): Promise<TcpFront> {
+  return await TcpFront.listen(
+    {
+      ...options,
+      address,
+      maxHeaderBytes: options.maxHeaderBytes ?? defaultHeaderBytes,
+      headerTimeoutMs: options.headerTimeoutMs ?? defaultHeaderTimeoutMs,
+      // RFC 7838 §3: the alternative is on the same host.
+      altSvc: (port) => `h3=":${port}"; ma=${options.altSvcSeconds ?? 86_400}`,
+    },
+    onConnection,
+  )
+}
+
+function withFront(quic: ServerListener, front: TcpFront, first: CertificatePair): ServerListener {
+  let current = first
+  return {
+    ...quic,
+    async close(graceMs) {
+      await Promise.all([quic.close(graceMs), front.close(graceMs)])
+    },
+    closeNow() {
+      quic.closeNow?.()
+      front.closeNow()
+    },
+    replaceCertificate(certificate) {
+      front.replaceCertificate(certificate)
+      try {
+        quic.replaceCertificate?.(certificate)
+      } catch (error) {
+        // What one of the two refuses must not be in use at the other.
+        front.replaceCertificate(current)
+        throw error
+      }
+      current = certificate
+    },
   }
 }
 

@@ -8,10 +8,12 @@ export function whole(min: number, max: number, unit: string) {
   return v.pipe(v.number(expected), v.integer(expected), v.minValue(min, expected), v.maxValue(max, expected))
 }
 
+/** Text that is not empty. */
 export function text(expected: string) {
   return v.pipe(v.string(expected), v.minLength(1, expected))
 }
 
+/** True or false, with a default. */
 export function flag(byDefault: boolean) {
   return v.optional(v.boolean('true or false'), byDefault)
 }

@@ -28,6 +28,7 @@ export function takesHost(service: ServiceConfig, host: string): boolean {
   return service.hosts.length === 0 || service.hosts.some((pattern) => matchesHost(pattern, host))
 }
 
+/** An empty list of methods takes every method. */
 export function takesMethod(service: ServiceConfig, method: string): boolean {
   return service.methods.length === 0 || service.methods.includes(method)
 }

@@ -57,7 +57,9 @@ export async function openTunnel(
 
 /** One request with a body and trailers. */
 export async function exchangeOnSocket(address: UpstreamAddress, request: UpstreamRequest): Promise<UpstreamResponse> {
-  const outgoing = start(address, request, ['connection', 'close'])
+  // RFC 9112 §7.1.2: only the chunked coding has room for trailers.
+  const headers = request.headers.filter(([name]) => name !== 'content-length')
+  const outgoing = start(address, { ...request, headers }, ['connection', 'close', 'transfer-encoding', 'chunked'])
   const { promise, resolve, reject } = Promise.withResolvers<UpstreamResponse>()
   outgoing.once('error', reject)
   outgoing.once('response', (response: IncomingMessage) => resolve(responseOf(response)))
