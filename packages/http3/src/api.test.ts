@@ -53,6 +53,48 @@ test('a request gets status, headers, body and trailers of its response', async 
   assert.equal(response.stats()?.bytesReceived !== 0, true)
 })
 
+for (const [target, fragmentBytes] of [
+  [1, 7],
+  [10, 900],
+  [997, 64],
+  [100_000, 900],
+] as const) {
+  test(`readInto fills a buffer of ${target} bytes again and again, whatever came together (fragments of ${fragmentBytes})`, async () => {
+    const size = Math.min(target * 2_000, 50_000)
+    using w = world((_request, response) => response.send(200, [], pattern(size), [['x-sum', '1']]), {
+      windowBytes: 3_000,
+      fragmentBytes,
+    })
+    const { body, trailers } = await w.client.request(get())
+    const buffer = new Uint8Array(target)
+    const got: number[] = []
+    for (let read = await body.readInto(buffer); read > 0; read = await body.readInto(buffer)) {
+      got.push(...buffer.subarray(0, read))
+    }
+    assert.deepEqual(Uint8Array.from(got), pattern(size))
+    assert.equal(await body.readInto(buffer), 0)
+    assert.deepEqual(await trailers, [['x-sum', '1']])
+    assert.throws(() => body[Symbol.asyncIterator](), rejectsWith('ERR_HTTP3_INVALID_STATE', 'local'))
+  })
+}
+
+test('readInto needs room, and fails when the peer gives up', async () => {
+  using w = world(async (_request, response) => {
+    response.writeHead(200)
+    await response.write(pattern(100))
+    response.reset()
+  })
+  const { body } = await w.client.request(get())
+  await assert.rejects(body.readInto(new Uint8Array(0)), rejectsWith('ERR_HTTP3_INVALID_STATE', 'local'))
+  await assert.rejects(
+    async () => {
+      const buffer = new Uint8Array(10)
+      while ((await body.readInto(buffer)) > 0);
+    },
+    rejectsWith('ERR_HTTP3_STREAM_RESET', 'peer'),
+  )
+})
+
 for (let seed = 1; seed <= 20; seed++) {
   test(`many uploads and downloads at once arrive whole (network ${seed})`, async () => {
     using w = world(

@@ -9,6 +9,7 @@ import {
   h3ErrorCodes,
   h3ErrorName,
 } from './errors.ts'
+import { createTiming, type ExchangeTiming, type MutableTiming } from './exchange-timing.ts'
 import { encodeFrame, encodeFrameHeader, FrameType } from './frames.ts'
 import { HELD_DATAGRAMS_MAX, type HttpDatagrams } from './http-datagrams.ts'
 import { fieldSectionBytes, type HeaderList } from './headers.ts'
@@ -43,21 +44,6 @@ export interface ExchangeEvents {
   /** Last call: both directions are over, and what we sent is acknowledged or given up. May come inside `readBody`. */
   onClosed?(): void
 }
-
-/** When things happened, by the session's clock; NaN = not (yet), or no clock was given. */
-export interface ExchangeTiming {
-  readonly openedUs: Micros
-  readonly headersSentUs: Micros
-  readonly headersReceivedUs: Micros
-  readonly firstBodySentUs: Micros
-  readonly firstBodyReceivedUs: Micros
-  readonly sendFinishedUs: Micros
-  readonly receiveFinishedUs: Micros
-  /** Everything sent is acknowledged. */
-  readonly deliveredUs: Micros
-}
-
-type MutableTiming = { -readonly [K in keyof ExchangeTiming]: ExchangeTiming[K] }
 
 /** What an exchange needs of its session. */
 export interface ExchangeHost {
@@ -97,6 +83,8 @@ export class Exchange {
   isCountedAsReset: boolean
   /** Server: the request arrived as 0-RTT data and might be a replay. Client: it was sent so. RFC 8470 §3, §4. */
   isEarly: boolean
+  /** A longer incoming body ends in `ERR_HTTP3_BODY_TOO_LARGE`. */
+  bodyBytesMax: number
   readonly #host: ExchangeHost
   readonly #inbound: InboundMessage
   readonly #writer: StreamWriter
@@ -117,6 +105,7 @@ export class Exchange {
     this.events = NO_EVENTS
     this.context = undefined
     this.isCountedAsReset = false
+    this.bodyBytesMax = Number.POSITIVE_INFINITY
     this.isEarly = request !== undefined && !host.isEstablished()
     this.#host = host
     this.#request = request
@@ -128,17 +117,7 @@ export class Exchange {
       allowsWebTransport: host.allowsWebTransport,
     })
     this.#writer = new StreamWriter(host.transport, id)
-    const never = Number.NaN
-    this.#timing = {
-      openedUs: host.nowUs(),
-      headersSentUs: never,
-      headersReceivedUs: never,
-      firstBodySentUs: never,
-      firstBodyReceivedUs: never,
-      sendFinishedUs: never,
-      receiveFinishedUs: never,
-      deliveredUs: never,
-    }
+    this.#timing = createTiming(host.nowUs())
     this.#sendState = 'idle'
     this.#announcedBytes = undefined
     this.#bodyBytesSent = 0
@@ -215,15 +194,16 @@ export class Exchange {
    * Visits the body as far as it has arrived. Not calling it leaves the bytes in the transport: the peer is slowed down
    * by flow control. After an error it answers 'finished'; `onInboundError` has told why.
    */
-  readBody(visit: BodyVisitor): BodyStatus {
+  readBody(visit: BodyVisitor, maxBytes?: number): BodyStatus {
     if (this.#isInboundOver) return 'finished'
     const before = this.#inbound.bodyBytes
     let status: BodyStatus = 'finished'
     this.#guard(() => {
-      status = this.#inbound.readBody(visit)
+      status = this.#inbound.readBody(visit, maxBytes)
     })
     if (before === 0 && this.#inbound.bodyBytes > 0) this.#timing.firstBodyReceivedUs = this.#host.nowUs()
     this.#host.flushDecoder()
+    if (this.#inbound.bodyBytes > this.bodyBytesMax) this.#failBodyTooLarge()
     this.#noteInboundEnd()
     return this.#isInboundOver ? 'finished' : status
   }
@@ -501,6 +481,14 @@ export class Exchange {
   // RFC 9297 §2: "the receiver MUST terminate the request; if HTTP/3 is in use, the request stream MUST be aborted with H3_DATAGRAM_ERROR"
   #refuseDatagrams({ method }: RequestHead): void {
     this.#failStream(new H3StreamError('H3_DATAGRAM_ERROR', `${method} defines no datagrams`))
+  }
+
+  #failBodyTooLarge(): void {
+    if (this.#isInboundOver) return
+    const message = `stream ${this.id}: the body is longer than the ${this.bodyBytesMax} bytes allowed`
+    // RFC 9114 §4.1: a server that answers without the rest says H3_NO_ERROR
+    this.#host.transport.stop(this.id, h3ErrorCodes[this.#host.role === 'server' ? 'H3_NO_ERROR' : 'H3_EXCESSIVE_LOAD'])
+    this.#failInbound(new Http3Error('ERR_HTTP3_BODY_TOO_LARGE', message, { by: 'local', streamId: this.id }))
   }
 
   #failInbound(error: Http3Error): void {

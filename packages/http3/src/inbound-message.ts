@@ -47,15 +47,17 @@ export class InboundMessage {
   /** A header section that waits for the peer's encoder stream. */
   #blockedSection: Uint8Array | undefined
   #visit: BodyVisitor | null
+  #readMaxBytes: number | undefined
+  #visitedBytes: number
   /** Raised inside a transport call, thrown behind it. */
   #failure: unknown
   #isTransportFinished: boolean
   #isCancelled: boolean
   #isTunnel: boolean
   #informationalCount: number
-  /** Final header section. */
   #hasFrames: boolean
   #sessionId: number | undefined
+  /** Final header section. */
   head: MessageHead | undefined
   trailers: HeaderList | undefined
   bodyBytes: number
@@ -74,15 +76,17 @@ export class InboundMessage {
     this.#leftover = []
     this.#blockedSection = undefined
     this.#visit = null
+    this.#readMaxBytes = undefined
+    this.#visitedBytes = 0
     this.#failure = undefined
     this.#isTransportFinished = false
     this.#isCancelled = false
     this.#isTunnel = false
     this.#informationalCount = 0
-    this.head = undefined
-    this.trailers = undefined
     this.#hasFrames = false
     this.#sessionId = undefined
+    this.head = undefined
+    this.trailers = undefined
     this.bodyBytes = 0
     this.isEnded = false
     this.informational = []
@@ -96,14 +100,19 @@ export class InboundMessage {
     if (this.head === undefined && !this.isEnded) this.#pump()
   }
 
-  /** Visits what has arrived of the body. Throws like `readHead`. */
-  readBody(visit: BodyVisitor): BodyStatus {
+  /**
+   * Visits what has arrived of the body, about `maxBytes` at most: what came together with the header section may be more.
+   * Throws like `readHead`.
+   */
+  readBody(visit: BodyVisitor, maxBytes?: number): BodyStatus {
     if (!this.isEnded) {
       this.#visit = visit
+      this.#readMaxBytes = maxBytes
       try {
         this.#pump()
       } finally {
         this.#visit = null
+        this.#readMaxBytes = undefined
       }
     }
     return this.isEnded ? 'finished' : 'blocked'
@@ -129,30 +138,33 @@ export class InboundMessage {
     this.#decoder.cancelStream(this.#id)
   }
 
-  get #isPaused(): boolean {
-    return this.#blockedSection !== undefined || (this.head !== undefined && this.#visit === null)
-  }
-
-  #pump(): void {
-    const leftover = this.#leftover
-    this.#leftover = []
   /** The stream belongs to a WebTransport session: its bytes, for their owner. This object is done with it. */
   takeOver(): TakenOver | undefined {
     if (this.#sessionId === undefined) return undefined
     return { sessionId: this.#sessionId, received: this.#leftover, isFinished: this.#isTransportFinished }
   }
 
-    for (const chunk of leftover) this.#consume(chunk)
+  get #isPaused(): boolean {
     if (this.#sessionId !== undefined) return true
+    return this.#blockedSection !== undefined || (this.head !== undefined && this.#visit === null)
+  }
+
+  #pump(): void {
+    const leftover = this.#leftover
+    this.#leftover = []
+    for (const chunk of leftover) this.#consume(chunk)
     while (
       this.#failure === undefined &&
       !this.#isPaused &&
       !this.#isTransportFinished &&
       this.#leftover.length === 0
     ) {
-      const status = this.#transport.read(this.#id, this.#onChunk)
+      const bodyBefore = this.bodyBytes
+      this.#visitedBytes = 0
+      const status = this.#transport.read(this.#id, this.#onChunk, this.#readMaxBytes)
       if (status === 'finished') this.#isTransportFinished = true
-      else break
+      // A limited read that found nothing but framing: there may be more, and no event would tell.
+      else if (this.#visitedBytes !== this.#readMaxBytes || this.bodyBytes > bodyBefore) break
     }
     if (this.#failure !== undefined) {
       const failure = this.#failure
@@ -164,6 +176,7 @@ export class InboundMessage {
 
   /** Runs inside a transport call: touches only this object and the decoder, keeps exceptions for later. */
   #consume(chunk: Uint8Array): void {
+    this.#visitedBytes += chunk.length
     if (this.#failure !== undefined) return
     let offset = 0
     try {
@@ -193,6 +206,12 @@ export class InboundMessage {
   #onFrameStart(): void {
     const parser = this.#parser
     const type = parser.frameType
+    const isFirst = !this.#hasFrames
+    this.#hasFrames = true
+    if (type === FrameType.WebTransportStream && this.#options.allowsWebTransport) {
+      this.#onWebTransport(isFirst)
+      return
+    }
     if (type === FrameType.Data) {
       // RFC 9114 §7.2.1: "DATA frames MUST be associated with an HTTP request or response"
       if (this.head === undefined) this.#unexpected('before the header section')
@@ -200,12 +219,6 @@ export class InboundMessage {
       return
     }
     if (type === FrameType.Headers) {
-    const isFirst = !this.#hasFrames
-    this.#hasFrames = true
-    if (type === FrameType.WebTransportStream && this.#options.allowsWebTransport) {
-      this.#onWebTransport(isFirst)
-      return
-    }
       if (this.trailers !== undefined) this.#unexpected('after the trailer section')
       // RFC 9114 §4.4: "Once the CONNECT method has completed, only DATA frames are permitted to be sent on the stream."
       if (this.#isTunnel) this.#unexpected('in a CONNECT tunnel')
@@ -222,13 +235,6 @@ export class InboundMessage {
     parser.skip()
   }
 
-  #unexpected(where: string): never {
-    throw new H3ConnectionError('H3_FRAME_UNEXPECTED', `${frameName(this.#parser.frameType)} ${where}`)
-  }
-
-  #onData(bytes: Uint8Array, start: number, end: number): void {
-    this.bodyBytes += end - start
-    const head = this.head as MessageHead
   // draft-ietf-webtrans-http3 §4.2: "Receiving this frame type in any other circumstances MUST be treated as a connection error of type H3_FRAME_ERROR."
   #onWebTransport(isFirst: boolean): void {
     if (!isFirst || this.#options.expects === 'response') {
@@ -237,6 +243,13 @@ export class InboundMessage {
     this.#sessionId = this.#parser.frameLength
   }
 
+  #unexpected(where: string): never {
+    throw new H3ConnectionError('H3_FRAME_UNEXPECTED', `${frameName(this.#parser.frameType)} ${where}`)
+  }
+
+  #onData(bytes: Uint8Array, start: number, end: number): void {
+    this.bodyBytes += end - start
+    const head = this.head as MessageHead
     if (!this.#isTunnel) {
       if (head.contentLength !== undefined && this.bodyBytes > head.contentLength && !this.#hasNoContent(head)) {
         throw new H3StreamError('H3_MESSAGE_ERROR', `body is longer than its content-length of ${head.contentLength}`)

@@ -21,6 +21,7 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   #state: 'open' | 'finished' | 'failed'
   #error: Http3Error | undefined
   #isClaimed: boolean
+  #isReadInto: boolean
   #waiter: Waiter | undefined
   #trailers: PromiseWithResolvers<HeaderList> | undefined
 
@@ -30,6 +31,7 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     this.#state = 'open'
     this.#error = undefined
     this.#isClaimed = false
+    this.#isReadInto = false
     this.#waiter = undefined
     this.#trailers = undefined
     if (exchange.isInboundEnded) this.#finish()
@@ -105,6 +107,32 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     )
   }
 
+  /**
+   * Copies what has arrived into `target`, waiting for the first byte; returns how many bytes, 0 at the end of the body.
+   * The way for bulk: no memory is allocated per piece. Not together with iteration, and one call at a time. To stop
+   * early, call `cancel`.
+   */
+  async readInto(target: Uint8Array): Promise<number> {
+    if ((this.#isClaimed && !this.#isReadInto) || target.length === 0) {
+      const why = target.length === 0 ? 'readInto needs room for a byte' : 'body has a reader already'
+      const details = { by: 'local' as const, streamId: this.#exchange.id }
+      throw new Http3Error('ERR_HTTP3_INVALID_STATE', `stream ${this.#exchange.id}: ${why}`, details)
+    }
+    this.#isClaimed = true
+    this.#isReadInto = true
+    while (true) {
+      const held = this.#joiner.drainInto(target)
+      if (held > 0) return held
+      const read = this.#state === 'open' ? this.#pullInto(target) : 0
+      if (read > 0) return read
+      if (this.#state === 'finished') return 0
+      if (this.#error !== undefined) throw this.#error
+      await new Promise<void>((resolve) => {
+        this.#waiter = { resolve }
+      })
+    }
+  }
+
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     if (this.#isClaimed) {
       const details = { by: 'local' as const, streamId: this.#exchange.id }
@@ -160,6 +188,19 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     this.#joiner.end()
     // After an error `fail` was called first and the state is not open any more.
     if (status === 'finished' && this.#state === 'open') this.#finish()
+  }
+
+  #pullInto(target: Uint8Array): number {
+    let used = 0
+    const status = this.#exchange.readBody((chunk) => {
+      const fits = Math.min(chunk.length, target.length - used)
+      target.set(fits === chunk.length ? chunk : chunk.subarray(0, fits), used)
+      used += fits
+      if (fits < chunk.length) this.#joiner.take(chunk.subarray(fits))
+    }, target.length)
+    this.#joiner.end()
+    if (status === 'finished' && this.#state === 'open') this.#finish()
+    return used
   }
 
   #finish(): void {

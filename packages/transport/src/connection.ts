@@ -193,9 +193,9 @@ export class Connection implements StreamTransport {
     return accepted
   }
 
-  read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus {
+  read(id: StreamId, visit: (chunk: Uint8Array) => void, maxBytes?: number): ReadStatus {
     const { streams } = this.core
-    const status = streams.read(id, visit)
+    const status = streams.read(id, visit, maxBytes)
     if (
       streams.window.needsAnnouncement ||
       streams.outbox.hasControl() ||

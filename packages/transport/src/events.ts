@@ -95,8 +95,11 @@ export interface StreamTransport {
   openStream(kind: StreamKind): StreamId | undefined
   /** Bytes accepted, 0 = blocked; event `writable` follows when less than offered. The engine keeps `data`: do not change it. */
   write(id: StreamId, data: Uint8Array): number
-  /** Visits readable bytes in order. Chunks are borrowed: copy what must outlive the call. */
-  read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus
+  /**
+   * Visits readable bytes in order. Chunks are borrowed: copy what must outlive the call. With `maxBytes` (>= 1) more may
+   * be readable afterwards, of which no event tells: read again until nothing was visited.
+   */
+  read(id: StreamId, visit: (chunk: Uint8Array) => void, maxBytes?: number): ReadStatus
   /** Ends our side after what has been written. */
   finish(id: StreamId): void
   /** Abandons our side; buffered data is dropped (RESET_STREAM). */

@@ -6,6 +6,9 @@ import { formatBytes, messageOf, UserError } from '@quicether/router'
 import type { DownloadProgress } from './download-progress.ts'
 import { type Continuation, PartFile } from './part-file.ts'
 
+/** Read and written at once. */
+const BUFFER_BYTES = 262_144
+
 /** Standard output as a target. */
 export const STANDARD_OUTPUT = '-'
 
@@ -214,20 +217,24 @@ class DownloadRun {
   }
 
   #printBody(response: Http3Response): Promise<void> {
-    return this.#read(response, async (piece) => {
-      if (!process.stdout.write(piece)) await new Promise((resolve) => process.stdout.once('drain', resolve))
-    })
+    return this.#read(response, (piece) => new Promise<void>((resolve) => process.stdout.write(piece, () => resolve())))
   }
 
+  /** `write` may use the piece until its promise settles. */
   async #read(response: Http3Response, write: (piece: Uint8Array) => Promise<void>): Promise<void> {
     const progress = this.#progress
     progress.begin(lengthOf(response) ?? 0)
+    const { body } = response
+    const buffer = new Uint8Array(BUFFER_BYTES)
     try {
-      for await (const piece of response.body) {
-        this.bytes += piece.length
-        progress.received(piece.length)
-        await write(piece)
+      for (let read = await body.readInto(buffer); read > 0; read = await body.readInto(buffer)) {
+        this.bytes += read
+        progress.received(read)
+        await write(buffer.subarray(0, read))
       }
+    } catch (error) {
+      body.cancel()
+      throw error
     } finally {
       progress.end()
     }

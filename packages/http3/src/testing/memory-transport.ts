@@ -197,23 +197,30 @@ export class MemoryTransport implements StreamTransport {
     return accepted
   }
 
-  read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus {
+  read(id: StreamId, visit: (chunk: Uint8Array) => void, maxBytes = Infinity): ReadStatus {
     this.#enter()
     const pipe = this.#incoming.get(id)
     if (pipe === undefined) return 'blocked'
     if (pipe.isDead) return 'reset'
     this.#isReading = true
     try {
-      for (const chunk of pipe.arrived) {
-        visit(chunk)
+      let left = maxBytes
+      for (let chunk = pipe.arrived.shift(); chunk !== undefined; chunk = left > 0 ? pipe.arrived.shift() : undefined) {
+        const part = chunk.subarray(0, left)
+        if (part.length < chunk.length) pipe.arrived.unshift(chunk.subarray(part.length))
+        left -= part.length
+        pipe.arrivedBytes -= part.length
+        visit(part)
         // Borrowed means borrowed: whoever keeps the chunk sees rubbish.
-        chunk.fill(0xee)
+        part.fill(0xee)
       }
     } finally {
       this.#isReading = false
     }
-    pipe.arrived.length = 0
-    pipe.arrivedBytes = 0
+    if (pipe.arrivedBytes > 0) {
+      pipe.isReadableArmed = true
+      return 'blocked'
+    }
     if (pipe.isWriterBlocked) {
       pipe.isWriterBlocked = false
       this.#mustHavePeer().emit({ kind: 'writable', id })

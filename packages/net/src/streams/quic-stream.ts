@@ -79,6 +79,7 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
   #isTransportFinished: boolean
   #isClosed: boolean
   #isClaimed: boolean
+  #isReadInto: boolean
   #sendError: QuicStreamError | undefined
   #receiveError: QuicStreamError | undefined
   #waiter: (() => void) | undefined
@@ -104,6 +105,7 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
     this.#isTransportFinished = parts.isReceiveFinished ?? false
     this.#isClosed = false
     this.#isClaimed = false
+    this.#isReadInto = false
     if (parts.prefix !== undefined) this.#writer.write(parts.prefix)
     for (const chunk of parts.received ?? []) this.#joiner.take(chunk)
     this.#joiner.end()
@@ -211,12 +213,36 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
     return new TextDecoder().decode(await this.bytes(maxBytes))
   }
 
+  /**
+   * Copies what has arrived into `target`, waiting for the first byte; returns how many bytes, 0 at the end. The way for
+   * bulk: no memory is allocated per piece. Not together with iteration, one call at a time. To stop early, call `stop`.
+   * Throws like iteration, and a RangeError for an empty `target`.
+   */
+  async readInto(target: Uint8Array): Promise<number> {
+    if (target.length === 0) throw new RangeError('target is empty: readInto needs room for a byte')
+    if (!this.#isReadInto) this.#claim()
+    this.#isReadInto = true
+    while (true) {
+      const read = this.#isReceiveOver ? 0 : this.#pullInto(target)
+      if (read > 0) return read
+      if (this.#receiveError !== undefined) throw this.#receiveError
+      if (this.#isTransportFinished) return 0
+      await new Promise<void>((resolve) => {
+        this.#waiter = resolve
+      })
+    }
+  }
+
   /** Leaving the loop early stops the stream. */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    this.#claim()
+    return this.#iterate()
+  }
+
+  #claim(): void {
     if (this.kind === 'unidirectional' && this.initiator === 'local') throw this.#directionError('reading')
     if (this.#isClaimed) throw new QuicError('ERR_STREAM_READER', `stream ${this.id} has a reader already`)
     this.#isClaimed = true
-    return this.#iterate()
   }
 
   /** Ends our direction, drops what the peer still sends, and waits until all is acknowledged. */
@@ -255,6 +281,16 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
     this.#maybeClose()
   }
 
+  /** The session of an application protocol that the stream belongs to is over; `wireCode` tells the peer. */
+  onSessionClosed(wireCode: ErrorCode): void {
+    const message = `stream ${this.id}: its session is over`
+    const error = new QuicStreamError('ERR_SESSION_CLOSED', message, { streamId: this.id, by: 'local' })
+    if (!this.#isSendOver) this.#transport.reset(this.id, wireCode)
+    if (!this.#isReceiveOver && !this.#isTransportFinished) this.#transport.stop(this.id, wireCode)
+    this.#failSend(error)
+    this.#failReceive(error)
+  }
+
   onConnectionClosed(reason: CloseReason): void {
     const by = reason.kind === 'transport' || reason.kind === 'application' ? reason.by : 'local'
     const message = `stream ${this.id}: ${describeCloseReason(reason)}`
@@ -281,16 +317,6 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
           isDone = true
           return
         }
-  /** The session of an application protocol that the stream belongs to is over; `wireCode` tells the peer. */
-  onSessionClosed(wireCode: ErrorCode): void {
-    const message = `stream ${this.id}: its session is over`
-    const error = new QuicStreamError('ERR_SESSION_CLOSED', message, { streamId: this.id, by: 'local' })
-    if (!this.#isSendOver) this.#transport.reset(this.id, wireCode)
-    if (!this.#isReceiveOver && !this.#isTransportFinished) this.#transport.stop(this.id, wireCode)
-    this.#failSend(error)
-    this.#failReceive(error)
-  }
-
         await new Promise<void>((resolve) => {
           this.#waiter = resolve
         })
@@ -298,6 +324,23 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
     } finally {
       if (!isDone) this.stop(0)
     }
+  }
+
+  #pullInto(target: Uint8Array): number {
+    let used = 0
+    if (!this.#isTransportFinished) {
+      const status = this.#transport.read(
+        this.id,
+        (chunk) => {
+          target.set(chunk, used)
+          used += chunk.length
+        },
+        target.length,
+      )
+      if (status === 'finished') this.#isTransportFinished = true
+    }
+    if (this.#isTransportFinished) this.#endReceive()
+    return used
   }
 
   #pull(): void {

@@ -47,6 +47,25 @@ async function join(config: { maxStreamsBidi?: number } = {}): Promise<World> {
   }
 }
 
+test('readInto takes a stream into one buffer, piece by piece, to its end', async () => {
+  await using w = await join()
+  const sent = new Uint8Array(1_000_003).map((_, at) => (at * 31 + (at >>> 8)) & 0xff)
+  const stream = await w.client.openStream()
+  void stream.write(sent).then(() => stream.end())
+  const received = await firstOf(w.server.incomingStreams)
+  const buffer = new Uint8Array(10_000)
+  const digest = createHash('sha256')
+  let bytes = 0
+  for (let read = await received.readInto(buffer); read > 0; read = await received.readInto(buffer)) {
+    digest.update(buffer.subarray(0, read))
+    bytes += read
+  }
+  assert.equal(bytes, sent.length)
+  assert.equal(digest.digest('hex'), createHash('sha256').update(sent).digest('hex'))
+  assert.throws(() => received[Symbol.asyncIterator](), { code: 'ERR_STREAM_READER' })
+  await assert.rejects(received.readInto(new Uint8Array(0)), RangeError)
+})
+
 async function firstOf<T>(items: AsyncIterable<T>): Promise<T> {
   for await (const item of items) return item
   throw new Error('nothing came')

@@ -36,6 +36,19 @@ export class PieceJoiner {
     return this.#pieces.shift()
   }
 
+  /** Moves as much as fits from the pieces that wait to `target`; returns how many bytes. */
+  drainInto(target: Uint8Array): number {
+    let used = 0
+    for (let piece = this.#pieces[0]; piece !== undefined && used < target.length; piece = this.#pieces[0]) {
+      const fits = Math.min(piece.length, target.length - used)
+      target.set(piece.subarray(0, fits), used)
+      used += fits
+      if (fits < piece.length) this.#pieces[0] = piece.subarray(fits)
+      else this.#pieces.shift()
+    }
+    return used
+  }
+
   clear(): void {
     this.#pieces.length = 0
     this.#piece = undefined

@@ -70,9 +70,9 @@ export class RecvBuffer {
   }
 
   // RFC 9000 §2.2: "Endpoints MUST be able to deliver stream data to an application as an ordered byte stream."
-  /** Visits what is readable, block by block, and releases it. Returns the bytes visited. */
-  read(visit: (chunk: Uint8Array) => void): number {
-    const end = this.#received.contiguousEnd(this.readOffset)
+  /** Visits what is readable, at most `maxBytes`, block by block, and releases it. Returns the bytes visited. */
+  read(visit: (chunk: Uint8Array) => void, maxBytes = Infinity): number {
+    const end = Math.min(this.#received.contiguousEnd(this.readOffset), this.readOffset + maxBytes)
     const total = end - this.readOffset
     while (this.readOffset < end) {
       const inBlock = this.readOffset - this.#firstBlock * BLOCK_BYTES

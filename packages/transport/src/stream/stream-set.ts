@@ -243,7 +243,7 @@ export class StreamSet {
     this.#maybeRetire(stream)
   }
 
-  read(id: StreamId, visit: (chunk: Uint8Array) => void): ReadStatus {
+  read(id: StreamId, visit: (chunk: Uint8Array) => void, maxBytes?: number): ReadStatus {
     const stream = this.#streams.get(id)
     const recv = stream?.recv
     if (stream === undefined || recv === undefined) return 'finished'
@@ -253,7 +253,7 @@ export class StreamSet {
       this.#maybeRetire(stream)
       return 'reset'
     }
-    const bytes = recv.isStopped ? 0 : recv.buffer.read(visit)
+    const bytes = recv.isStopped ? 0 : recv.buffer.read(visit, maxBytes)
     if (bytes > 0) {
       recv.window.onConsumed(bytes, this.rttUs, this.nowUs)
       // RFC 9000 §4.1: no more credit is of use once the final size is known
