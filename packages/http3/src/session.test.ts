@@ -288,6 +288,31 @@ test('resets are forgiven as time goes by', () => {
   staysOpen(peer)
 })
 
+test('requests whose headers do not come are given up after a time, the others go on', () => {
+  let nowUs = 1_000
+  const peer = new RawPeer('server', { clock: () => nowUs, onRequest: () => {} })
+  const head = headersFrame(GET)
+  const dripping = peer.openBidi(head.slice(0, 5))
+  const whole = peer.openBidi(head)
+  peer.network.run()
+  assert.equal(peer.session.rejectUnheard(nowUs), 0)
+  nowUs = 5_000
+  const late = peer.openBidi(head.slice(0, 1))
+  peer.network.run()
+  assert.equal(peer.session.rejectUnheard(nowUs), 1)
+  peer.network.run()
+  for (const [id, code] of [
+    [dripping, h3ErrorCodes.H3_REQUEST_INCOMPLETE],
+    [whole, undefined],
+    [late, undefined],
+  ] as const) {
+    assert.equal(peer.resetCode(id), code)
+    assert.equal(peer.stopCode(id), code)
+  }
+  assert.equal(peer.session.activeExchanges, 2)
+  staysOpen(peer)
+})
+
 test('a peer that never reads our decoder stream is cut off, not stored', () => {
   const config = { resetBurst: 1_000_000 }
   const peer = new RawPeer('server', { config }, { windowBytes: 64, bidirectionalMax: 1_000_000 })

@@ -198,6 +198,22 @@ export class Http3Session {
     this.#checkDrained()
   }
 
+  /**
+   * Server: gives up requests that were opened before `beforeUs` of the session's clock and have not sent their whole header
+   * section, so that clients that send it drop by drop do not hold streams for ever. Returns how many.
+   */
+  rejectUnheard(beforeUs: Micros): number {
+    let count = 0
+    for (const exchange of [...this.#exchanges.values()]) {
+      const { openedUs, headersReceivedUs } = exchange.timing
+      if (!Number.isNaN(headersReceivedUs) || !(openedUs < beforeUs)) continue
+      // RFC 9114 §8.1: H3_REQUEST_INCOMPLETE, "without containing a fully formed request"
+      exchange.cancel('H3_REQUEST_INCOMPLETE')
+      count++
+    }
+    return count
+  }
+
   /** Closes the connection at once; exchanges fail. */
   close(name: keyof typeof h3ErrorCodes = 'H3_NO_ERROR', reason = ''): void {
     this.#close(h3ErrorCodes[name], reason, `connection closed by us: ${reason === '' ? name : reason}`)
