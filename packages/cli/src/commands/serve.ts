@@ -1,20 +1,20 @@
 /** `quicether serve`: the files of a directory over HTTP/3, on several addresses and paths. */
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { h3ErrorCodes, type Http3ServerConnection, serveHttp3 } from '@quicether/http3'
-import type { AddressOption, Diagnostics, QuicConnection, QuicListener } from '@quicether/net'
+import type { AddressOption } from '@quicether/net'
 import { codeOf, messageOf, UserError } from '@quicether/router'
-import { ANNOUNCED_ADDRESSES_MAX, type TransportConfig } from '@quicether/transport'
+import { ANNOUNCED_ADDRESSES_MAX } from '@quicether/transport'
 import { type Command, InvalidArgumentError } from 'commander'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
 import { formatEnd, parseAddress } from '../files/address-text.ts'
-import { addDiagnosticsOptions, type DiagnosticsFlags, diagnosticsOf } from '../files/diagnostics-flags.ts'
+import { addDiagnosticsOptions, type DiagnosticsFlags } from '../files/diagnostics-flags.ts'
 import { servedDirectory } from '../files/file-answers.ts'
+import { type FileServer, type FileServerOptions, startFileServer } from '../files/file-server.ts'
 import { findInterfaces } from '../files/interfaces.ts'
 import { PATHS_MAX } from '../files/path-plan.ts'
-import { type ServedFile, staticFiles } from '../files/static-files.ts'
 import { serveTcp, type TcpServers } from '../files/tcp-server.ts'
-import { addTransportOptions, type TransportFlags, transportConfig } from '../files/transport-flags.ts'
+import { addTransportOptions, type TransportFlags } from '../files/transport-flags.ts'
+import { addWorkersOption, checkWorkers, describeGroup, revived, sayFailure } from '../files/worker-flags.ts'
 import { examples } from '../help.ts'
 import { list, portNumber, wholeNumber } from '../option-values.ts'
 import { tellParent, untilStopped } from '../parent-link.ts'
@@ -31,6 +31,7 @@ interface ServeFlags extends TransportFlags, DiagnosticsFlags {
   /** False = nothing is announced, not even what is listened on. */
   readonly announce?: readonly AddressOption[] | false
   readonly paths: number
+  readonly workers?: number
   readonly verbose?: boolean
 }
 
@@ -56,13 +57,14 @@ export function addServeCommand(program: Command): void {
     .option('--no-announce', 'do not tell clients of the other addresses that are listened on')
     .option('--paths <count>', 'paths that one client may use', wholeNumber(1, PATHS_MAX), 8)
     .option('--tcp', 'also serve HTTP/1.1 over TLS on TCP, on the same port')
-  addDiagnosticsOptions(addTransportOptions(command))
+  addDiagnosticsOptions(addTransportOptions(addWorkersOption(command)))
     .option('-v, --verbose', 'tell of each request and path')
     .addHelpText(
       'after',
       examples([
         'quicether serve --www public',
         'quicether serve --www public --port 4433 --interfaces eth0,wlan',
+        'quicether serve --www public --workers auto',
         'quicether serve --www public --host 127.0.0.1,127.0.0.2,::1 --verbose',
       ]),
     )
@@ -71,129 +73,134 @@ export function addServeCommand(program: Command): void {
 
 async function runServe(flags: ServeFlags): Promise<void> {
   const stopped = untilStopped()
-  const root = servedDirectory(flags.www)
+  const { workers = 1 } = flags
+  checkWorkers(workers, flags)
   const addresses = addressesOf(flags)
-  const config = { ...(await transportConfig(flags)), maxPaths: flags.paths }
-  const certificate = await certificateOf(flags)
-  const diagnostics = await diagnosticsOf(flags, 'QuicEther serve')
-  const say = (line: string): void => {
-    if (flags.verbose === true) process.stdout.write(`${line}\n`)
-  }
-  const onServed = ({ method, path, status, bytes }: ServedFile): void =>
-    say(`request    ${method} ${JSON.stringify(path)} ${status}, ${bytes} bytes`)
-  const serving = new Set<Http3ServerConnection>()
-  const files = staticFiles(root, onServed)
-  const serve = (connection: QuicConnection): void => {
-    const onError = (error: unknown): void => say(`request    failed: ${messageOf(error)}`)
-    const server = serveHttp3(connection, files, { onError })
-    serving.add(server)
-    watch(connection, say)
-    void connection.closed.then(() => serving.delete(server))
-  }
-  const listener = await start(flags.port, addresses, certificate, config, diagnostics, serve)
+  const options = await optionsOf(flags, addresses)
+  const server =
+    workers === 1 ? await serveAlone(flags, options, addresses) : await serveShared(flags, options, addresses, workers)
   let tcp: TcpServers | undefined
   try {
-    if (flags.tcp === true) tcp = await serveTcp({ root, addresses: listener.addresses, ...certificate, onServed })
-    announce(listener, flags.announce)
-    printWhere(listener, root, certificate, tcp !== undefined)
-    tellParent({ kind: 'serve', port: listener.port })
+    if (flags.tcp === true) {
+      const { root, certificate } = options
+      tcp = await serveTcp({ root, addresses: server.addresses, ...certificate, onServed: server.onServed })
+    }
+    printWhere(server, options, tcp !== undefined)
+    tellParent({ kind: 'serve', port: server.addresses[0]?.port ?? 0 })
     await stopped
   } finally {
-    for (const server of serving) void server.shutdown()
-    const reason = 'the server is shutting down'
-    await Promise.all([listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason }), tcp?.close(graceMs)])
-    await diagnostics.close()
+    await Promise.all([server.close(graceMs), tcp?.close(graceMs)])
   }
 }
 
-/** Tells clients of what is given, and of what is listened on when that is several addresses. */
-function announce(listener: QuicListener, given: ServeFlags['announce']): void {
-  if (given === false) return
-  try {
-    for (const { address, port } of given ?? []) listener.announceAddress(address, port)
-  } catch (error) {
-    throw problem(messageOf(error).replace(/\.$/u, ''), '--announce', 'Give at most 16 addresses that clients reach.')
+/** Who serves: this thread, or workers. */
+interface Server extends Pick<FileServer, 'onServed' | 'close'> {
+  readonly addresses: readonly { readonly address: string; readonly port: number }[]
+  readonly workers?: string
+}
+
+async function optionsOf(flags: ServeFlags, addresses: readonly string[]): Promise<FileServerOptions> {
+  const { announce, paths, verbose = false } = flags
+  return {
+    // What cannot be given to a worker stays here.
+    flags: { ...(JSON.parse(JSON.stringify(flags)) as ServeFlags), paths, verbose },
+    root: servedDirectory(flags.www),
+    certificate: await certificateOf(flags),
+    announce: announcedOf(announce, addresses),
   }
-  const own = listener.addresses.filter(({ address }) => address !== '0.0.0.0' && address !== '::')
-  const isLoopback = ({ address }: { readonly address: string }): boolean => /^(?:127\.|::1$)/u.test(address)
+}
+
+async function serveAlone(
+  { port }: ServeFlags,
+  options: FileServerOptions,
+  addresses: readonly string[],
+): Promise<Server> {
+  try {
+    const server = await startFileServer(options, { addresses, port })
+    return { ...server, addresses: server.listener.addresses }
+  } catch (error) {
+    throw explained(error, port, addresses)
+  }
+}
+
+async function serveShared(
+  flags: ServeFlags,
+  options: FileServerOptions,
+  addresses: readonly string[],
+  workers: number,
+): Promise<Server> {
+  const { port } = flags
+  const { serveWorkers } = await import('@quicether/net')
+  const module = new URL('../files/serve-worker.ts', import.meta.url)
+  try {
+    const group = await serveWorkers({ module, workers, addresses, port, data: options, onWorkerFailed: sayFailure })
+    const renew = async (): Promise<void> => {
+      await group.reload({ data: await optionsOf(flags, addresses) })
+      process.stdout.write('workers     all have been replaced\n')
+    }
+    process.on('SIGUSR2', () => {
+      renew().catch((error: unknown) =>
+        process.stderr.write(`quicether: workers are not replaced: ${messageOf(error)}\n`),
+      )
+    })
+    return {
+      addresses: group.addresses,
+      workers: describeGroup(group),
+      onServed: ({ method, path, status, bytes }) => {
+        if (flags.verbose === true)
+          process.stdout.write(`request    ${method} ${JSON.stringify(path)} ${status}, ${bytes} bytes\n`)
+      },
+      close: (graceMs) => group.close({ graceMs }),
+    }
+  } catch (error) {
+    throw explained(error, port, addresses)
+  }
+}
+
+/** What clients are told of: what is given, and what is listened on when that is several addresses. */
+function announcedOf(given: ServeFlags['announce'], addresses: readonly string[]): readonly AddressOption[] {
+  if (given === false) return []
+  if (given !== undefined && given.length > ANNOUNCED_ADDRESSES_MAX)
+    throw problem(
+      `${given.length} addresses are announced`,
+      '--announce',
+      'Give at most 16 addresses that clients reach.',
+    )
+  const own = addresses.filter((address) => address !== '0.0.0.0' && address !== '::')
+  const isLoopback = (address: string): boolean => /^(?:127\.|::1$)/u.test(address)
   // Nobody elsewhere reaches a loopback address.
   const useful = own.every(isLoopback) ? own : own.filter((each) => !isLoopback(each))
-  if (useful.length < 2) return
-  for (const { address, port } of useful.slice(0, ANNOUNCED_ADDRESSES_MAX - listener.announced.length))
-    listener.announceAddress(address, port)
+  const more =
+    useful.length < 2
+      ? []
+      : useful.filter((address) => given?.some((each) => each.address === address && each.port === undefined) !== true)
+  return [...(given ?? []), ...more.map((address) => ({ address }))].slice(0, ANNOUNCED_ADDRESSES_MAX)
 }
 
-function printWhere(
-  listener: QuicListener,
-  root: string,
-  { certificateLabel }: CertificateFiles,
-  hasTcp: boolean,
-): void {
+function printWhere(server: Server, { root, certificate, announce }: FileServerOptions, hasTcp: boolean): void {
   const how = hasTcp ? 'HTTP/3 over QUIC, HTTP/1.1 over TCP' : 'HTTP/3 over QUIC'
-  for (const { address, port } of listener.addresses)
+  for (const { address, port } of server.addresses)
     process.stdout.write(`listening   https://${formatEnd(address, port)} (${how})\n`)
-  const announced = listener.announced.map(({ address, port }) => formatEnd(address, port))
+  const announced = announce.map(({ address, port = server.addresses[0]?.port ?? 0 }) => formatEnd(address, port))
   if (announced.length > 0) process.stdout.write(`announced   ${announced.join(', ')}\n`)
-  process.stdout.write(`files       ${root}\ncertificate ${certificateLabel}\n`)
+  process.stdout.write(`files       ${root}\ncertificate ${certificate.certificateLabel}\n`)
+  if (server.workers !== undefined) process.stdout.write(`workers     ${server.workers}\n`)
 }
 
-function watch(connection: QuicConnection, say: (line: string) => void): void {
-  const { remote } = connection
-  say(`connection ${remote}`)
-  connection.onPath = (id, change) => {
-    const path = connection.paths().find((view) => view.id === id)
-    const ends = path === undefined ? '' : `: ${formatEnd(path.remoteAddress, path.remotePort)} to ${path.localAddress}`
-    say(`connection ${remote} path ${id} ${change}${ends}`)
-  }
-  void connection.closed.then((reason) => {
-    say(`connection ${remote} closed`)
-    // Our own fault, e.g. of a scheduler module: that is worth a word in any case.
-    const isOurs = reason.kind === 'transport' && reason.by === 'local' && reason.name === 'INTERNAL_ERROR'
-    if (isOurs) process.stderr.write(`quicether: the connection of ${remote} failed: ${reason.reason}.\n`)
+/** What `listen` and the workers throw, in the user's words. */
+function explained(thrown: unknown, port: number, addresses: readonly string[]): unknown {
+  const error = revived(thrown)
+  const code = codeOf(error)
+  if (!code.startsWith('ERR_') || error instanceof UserError) return error
+  const isTaken = code === 'ERR_PORT_IN_USE'
+  return new UserError(isTaken ? 'ERR_PORT_IN_USE' : 'ERR_LISTEN', {
+    what: isTaken ? `UDP port ${port} is already in use` : (messageOf(error).split('; ')[0] ?? ''),
+    where: `${addresses.join(', ')}, port ${port}`,
+    remedy: isTaken
+      ? 'Stop what uses it, or choose another one with --port.'
+      : 'Choose addresses of this machine with --host or --interfaces, or another port with --port.',
+    cause: error,
   })
-}
-
-async function start(
-  port: number,
-  addresses: readonly string[],
-  { certificatePem, certificateLabel, privateKeyPem, privateKeyLabel }: CertificateFiles,
-  config: Partial<TransportConfig>,
-  { keyLog, tap, observe }: Diagnostics,
-  onConnection: (connection: QuicConnection) => void,
-): Promise<QuicListener> {
-  const { listen } = await import('@quicether/net')
-  try {
-    return await listen(
-      {
-        addresses,
-        port,
-        identities: [
-          {
-            certificate: { pem: certificatePem, label: certificateLabel },
-            privateKey: { pem: privateKeyPem, label: privateKeyLabel },
-          },
-        ],
-        alpn: ['h3'],
-        config,
-        ...(keyLog === undefined ? {} : { keyLog }),
-        ...(tap === undefined ? {} : { tap }),
-        ...(observe === undefined ? {} : { observe }),
-      },
-      onConnection,
-    )
-  } catch (error) {
-    const code = codeOf(error)
-    if (!code.startsWith('ERR_') || error instanceof UserError) throw error
-    const isTaken = code === 'ERR_PORT_IN_USE'
-    throw new UserError(isTaken ? 'ERR_PORT_IN_USE' : 'ERR_LISTEN', {
-      what: isTaken ? `UDP port ${port} is already in use` : (messageOf(error).split('; ')[0] ?? ''),
-      where: `${addresses.join(', ')}, port ${port}`,
-      remedy: isTaken
-        ? 'Stop what uses it, or choose another one with --port.'
-        : 'Choose addresses of this machine with --host or --interfaces, or another port with --port.',
-      cause: error,
-    })
-  }
 }
 
 function addressesOf({ host, interfaces }: ServeFlags): readonly string[] {
