@@ -4,7 +4,8 @@ import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
 import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
 import { Http3Error, h3ErrorCodes } from './errors.ts'
-import type { Exchange, ExchangeTiming } from './exchange.ts'
+import type { Exchange } from './exchange.ts'
+import type { ExchangeTiming } from './exchange-timing.ts'
 import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
@@ -37,6 +38,8 @@ export interface Http3RequestOptions {
   readonly trailers?: HeaderList | (() => HeaderList | undefined)
   /** Order of the response (RFC 9218), as the header field `priority`; `Http3Response.setPriority` changes it later. */
   readonly priority?: Priority
+  /** A longer response body fails with `ERR_HTTP3_BODY_TOO_LARGE`. No limit when absent: what is not read waits at the server. */
+  readonly bodyBytesMax?: number
   readonly signal?: AbortSignal
   /** 1xx responses. */
   readonly onInformational?: (head: ResponseHead) => void
@@ -102,12 +105,14 @@ export class Http3Client {
   readonly #waiting: Set<Waiting>
   readonly #drained: PromiseWithResolvers<void>
   readonly #settings: PromiseWithResolvers<Http3Settings>
+  readonly #closing: PromiseWithResolvers<void>
 
   constructor(connection: Http3Connection, options: Http3ClientOptions = {}) {
     this.#connection = connection
     this.#waiting = new Set()
     this.#drained = Promise.withResolvers()
     this.#settings = Promise.withResolvers()
+    this.#closing = Promise.withResolvers()
     this.#settings.promise.catch(() => undefined)
     const session = new Http3Session({
       role: 'client',
@@ -118,7 +123,10 @@ export class Http3Client {
       ...(options.config === undefined ? {} : { config: options.config }),
       onSettings: (settings) => this.#settings.resolve(settings),
       onStreamsAvailable: () => this.#openWaiting(),
-      onGoaway: () => this.#failWaiting(),
+      onGoaway: () => {
+        this.#closing.resolve()
+        this.#failWaiting()
+      },
       onDrained: () => {
         this.#drained.resolve()
         // RFC 9114 §5.2: nothing runs and nothing new may start; the server waits for this before it goes.
@@ -126,6 +134,7 @@ export class Http3Client {
       },
       onClosed: (error) => {
         this.#settings.reject(error)
+        this.#closing.resolve()
         this.#failWaiting()
         this.#drained.resolve()
       },
@@ -141,6 +150,11 @@ export class Http3Client {
   /** True when new requests cannot be sent on this connection any more. */
   get isClosing(): boolean {
     return this.session.isShuttingDown || this.session.closeError !== undefined
+  }
+
+  /** Resolves when `isClosing` becomes true by the server's doing or the connection's end. */
+  get closing(): Promise<void> {
+    return this.#closing.promise
   }
 
   /** Requests that wait for the peer's stream limit. */
@@ -182,6 +196,7 @@ export class Http3Client {
 
   /** Lets running requests finish, then closes. */
   async close(): Promise<CloseReason> {
+    this.#closing.resolve()
     this.session.shutdown()
     this.#failWaiting()
     await this.#drained.promise
@@ -276,6 +291,7 @@ export class Http3Client {
     const exchange = this.session.request(lines, { endStream })
     if (exchange === undefined) return false
     waiting.detach?.()
+    if (options.bodyBytesMax !== undefined) exchange.bodyBytesMax = options.bodyBytesMax
     const body = new IncomingBody(exchange)
     const writer = new BodyWriter(exchange)
     const closed = this.#attach(exchange, body, writer, waiting)

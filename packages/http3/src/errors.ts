@@ -46,6 +46,8 @@ export type Http3ErrorCode =
   | 'ERR_HTTP3_MESSAGE'
   /** A header or trailer section is over the limit. */
   | 'ERR_HTTP3_HEADERS_TOO_LARGE'
+  /** A body is longer than allowed: by `bodyBytesMax`, or by the argument of `bytes` or `text`. */
+  | 'ERR_HTTP3_BODY_TOO_LARGE'
   /** The caller gave headers, a method or a status that HTTP/3 cannot carry. */
   | 'ERR_HTTP3_INVALID_ARGUMENT'
   /** The call does not fit the state of the stream, e.g. a body after the end. */

@@ -4,7 +4,8 @@ import type { CloseReason, StreamStats } from '@quicether/transport'
 import type { Http3Config } from './config.ts'
 import { clockUs, type Http3Connection, isEstablished } from './connection.ts'
 import { type H3ErrorName, Http3Error, h3ErrorCodes } from './errors.ts'
-import type { Exchange, ExchangeTiming } from './exchange.ts'
+import type { Exchange } from './exchange.ts'
+import type { ExchangeTiming } from './exchange-timing.ts'
 import { type HeaderLine, type HeaderList, headerValue } from './headers.ts'
 import { IncomingBody } from './incoming-body.ts'
 import { BodyWriter, knownLength, type OutgoingBody } from './outgoing-body.ts'
@@ -32,6 +33,8 @@ export interface ServeHttp3Options {
    * method with 425 and hands the others over marked `isEarly`; `all` hands over everything.
    */
   readonly earlyData?: 'safe' | 'all'
+  /** Longer request bodies are answered with 413, tunnels excepted. No limit when absent: what is not read waits at the client. */
+  readonly bodyBytesMax?: number
 }
 
 export const serveDefaults = { closeGraceMs: 1_000, earlyData: 'safe' } as const satisfies ServeHttp3Options
@@ -281,15 +284,14 @@ function serveRequest(
   const policy = options.earlyData ?? serveDefaults.earlyData
   if (exchange.isEarly && policy === 'safe' && !isSafeMethod(exchange.request.method)) {
     // RFC 8470 §5.2: the client sends it again after the handshake
-    exchange.respond(425, [['content-length', '0']], { endStream: true })
-    exchange.stopReading('H3_NO_ERROR')
-    return
+    return refuse(exchange, 425)
   }
+  const { bodyBytesMax = Number.POSITIVE_INFINITY } = options
+  if (exchange.request.method !== 'CONNECT') exchange.bodyBytesMax = bodyBytesMax
+  if ((exchange.request.contentLength ?? 0) > exchange.bodyBytesMax) return refuse(exchange, 413)
   const sessionsMax = options.config?.webTransportSessions ?? 0
   if (exchange.request.protocol === 'webtransport' && (webTransport?.sessionCount ?? 0) >= sessionsMax) {
-    exchange.respond(sessionsMax === 0 ? 501 : 429, [['content-length', '0']], { endStream: true })
-    exchange.stopReading('H3_NO_ERROR')
-    return
+    return refuse(exchange, sessionsMax === 0 ? 501 : 429)
   }
   const body = new IncomingBody(exchange)
   const writer = new BodyWriter(exchange)
@@ -312,6 +314,12 @@ function serveRequest(
   void runHandler(exchange, handler, request, response, options)
 }
 
+/** Answers without a handler; the rest of the request is not wanted (RFC 9114 §4.1). */
+function refuse(exchange: Exchange, status: number): void {
+  exchange.respond(status, [['content-length', '0']], { endStream: true })
+  exchange.stopReading('H3_NO_ERROR')
+}
+
 async function runHandler(
   exchange: Exchange,
   handler: Http3Handler,
@@ -330,7 +338,7 @@ async function runHandler(
     }
     if (exchange.isWritable) exchange.finish()
   } catch (error) {
-    giveUp(exchange)
+    giveUp(exchange, error instanceof Http3Error && error.code === 'ERR_HTTP3_BODY_TOO_LARGE' ? 413 : 500)
     options.onError?.(error, request)
   }
   // RFC 9114 §4.1: "The error code H3_NO_ERROR SHOULD be used when requesting that the client stop sending on the request
@@ -338,10 +346,10 @@ async function runHandler(
   request.body.cancel('H3_NO_ERROR')
 }
 
-/** 500 if nothing was said yet, else a reset: a cut response must not look complete. */
-function giveUp(exchange: Exchange): void {
+/** `status` if nothing was said yet, else a reset: a cut response must not look complete. */
+function giveUp(exchange: Exchange, status: number): void {
   if (exchange.isClosed) return
-  if (!exchange.areHeadersSent) exchange.respond(500, [['content-length', '0']], { endStream: true })
+  if (!exchange.areHeadersSent) exchange.respond(status, [['content-length', '0']], { endStream: true })
   else if (exchange.isWritable) exchange.reset('H3_INTERNAL_ERROR')
 }
 
