@@ -1,4 +1,5 @@
 /** One request and its response as the router sees them: the port that HTTP/3 implements. */
+import type { WebTransportSession } from '@quicether/http3'
 import type { StreamStats } from '@quicether/transport'
 import type { RequestTrace } from './ops/trace-context.ts'
 
@@ -53,6 +54,8 @@ export interface ExchangeResponse {
   abort(reason: string): void
   /** Of a tunnel, after `head`; undefined where the client's version has none. */
   datagrams?(): DatagramEnd | undefined
+  /** In place of `head`, for an extended CONNECT for `webtransport`: accepts the client's session. */
+  webTransport?(headers: HeaderList): WebTransportSession
   /** Counters of the stream as long as the transport knows it. */
   stats(): StreamStats | undefined
 }

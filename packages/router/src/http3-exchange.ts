@@ -52,6 +52,7 @@ export function toExchangeResponse(request: ServerRequest, response: ServerRespo
       if (tunnel !== undefined) tunnel.abort('H3_INTERNAL_ERROR')
       else if (!response.isEnded) response.reset('H3_INTERNAL_ERROR')
     },
+    webTransport: (headers) => response.acceptWebTransport(headers),
     datagrams: () => (tunnel === undefined ? undefined : datagramsOf(tunnel)),
     stats: () => request.stats(),
   }

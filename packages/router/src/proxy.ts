@@ -17,6 +17,7 @@ import type { UpstreamResponse } from './upstream/client.ts'
 import { UpstreamFailure } from './upstream/failure.ts'
 import { type PoolStats, UpstreamPool } from './upstream/pool.ts'
 import type { TargetState } from './upstream/target.ts'
+import { bridgeSessions } from './upstream/web-transport-bridge.ts'
 import { messageOf } from './user-error.ts'
 import { Watchdog } from './watchdog.ts'
 
@@ -131,6 +132,11 @@ export class StreamProxy {
       const message = 'CONNECT without a protocol is not supported here'
       return await this.#answer(exchange, { status: 501, kind: 'unsupported-method', message })
     }
+    const isSession = request.protocol === 'webtransport'
+    if (isSession && (service.protocol !== 'http3' || exchange.response.webTransport === undefined)) {
+      const message = `WebTransport needs HTTP/3 on both sides; service "${service.name}" is reached over ${service.protocol}`
+      return await this.#answer(exchange, { status: 501, kind: 'unsupported-method', message })
+    }
     this.#admission.checkService(service, keyed, this.#clock.nowMs())
     checkLength(request, service)
     if (!service.early_data) await request.confirmed
@@ -187,7 +193,7 @@ export class StreamProxy {
     metrics.onResponseHead(reply.status, nowMs())
     let isRead = false
     try {
-      await sendHead(response, reply, service)
+      const joined = await sendHead(response, reply, service)
       exchange.hasHead = true
       metrics.onHeadSent(nowMs())
       crossDatagrams(response.datagrams?.(), reply.datagrams)
@@ -200,7 +206,8 @@ export class StreamProxy {
       isRead = true
       metrics.onResponseEnded(nowMs())
       const trailers = passedTrailers(reply.trailers())
-      await response.end(trailers.length === 0 ? undefined : trailers)
+      if (joined !== undefined) await joined.ended
+      else await response.end(trailers.length === 0 ? undefined : trailers)
       this.#options.collector.endStream(metrics, 'completed')
     } finally {
       watch.stop()
@@ -319,10 +326,22 @@ function crossDatagrams(client: DatagramEnd | undefined, service: DatagramEnd | 
   carry(service, client).catch(() => {})
 }
 
-/** What HTTP/3 cannot carry is the service's fault, and the client gets a whole answer about it. */
-async function sendHead(response: ExchangeResponse, reply: UpstreamResponse, service: ServiceConfig): Promise<void> {
+/**
+ * What HTTP/3 cannot carry is the service's fault, and the client gets a whole answer about it. For a WebTransport session it
+ * returns its end.
+ */
+async function sendHead(
+  response: ExchangeResponse,
+  reply: UpstreamResponse,
+  service: ServiceConfig,
+): Promise<{ readonly ended: Promise<void> } | undefined> {
+  const headers = responseHeaders(reply.headers, upstreamVersions[service.protocol])
   try {
-    await response.head(reply.status, responseHeaders(reply.headers, upstreamVersions[service.protocol]))
+    if (reply.webTransport === undefined || response.webTransport === undefined) {
+      await response.head(reply.status, headers)
+      return undefined
+    }
+    return { ended: bridgeSessions(response.webTransport(headers), reply.webTransport) }
   } catch (error) {
     const text = `service "${service.name}" sent a response that cannot be passed on: ${messageOf(error)}`
     throw new UpstreamFailure(502, 'upstream-headers', text, { cause: error })

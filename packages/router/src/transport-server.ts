@@ -14,6 +14,8 @@ const closeGraceMs = 200
 const defaultHeaderBytes = 65_536
 const defaultHeaderTimeoutMs = 10_000
 const portAttempts = 20
+/** WebTransport sessions that one client may have open. */
+const webTransportSessions = 16
 /** RFC 9110 §9.2.1 */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
@@ -122,10 +124,20 @@ async function serve(
       void connection.closed.then(() => serving.delete(connection))
     },
   )
+  const headerTimeoutMs = options.headerTimeoutMs ?? defaultHeaderTimeoutMs
+  const sweep = setInterval(
+    () => {
+      const beforeUs = (performance.now() - headerTimeoutMs) * 1000
+      for (const { session } of serving.values()) if (session.activeExchanges > 0) session.rejectUnheard(beforeUs)
+    },
+    Math.min(1_000, headerTimeoutMs / 2),
+  )
+  sweep.unref()
   return {
     host: options.host,
     port: listener.port,
     async close(graceMs) {
+      clearInterval(sweep)
       for (const server of serving.values()) void server.shutdown()
       await listener.close({ graceMs, code: h3ErrorCodes.H3_NO_ERROR, reason: 'the router is shutting down' })
       await closeDiagnostics()
@@ -183,7 +195,12 @@ function serveConnection(
     {
       closeGraceMs,
       earlyData: 'all',
-      config: { extendedConnect: true, datagrams: true, maxHeaderBytes: options.maxHeaderBytes ?? defaultHeaderBytes },
+      config: {
+        extendedConnect: true,
+        datagrams: true,
+        webTransportSessions,
+        maxHeaderBytes: options.maxHeaderBytes ?? defaultHeaderBytes,
+      },
     },
   )
 }

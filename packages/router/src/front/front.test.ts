@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { Http3Client, Http3ConnectError } from '@quicether/http3'
-import { connect, generateCertificate } from '@quicether/net'
+import { connect, generateCertificate, QuicStreamError } from '@quicether/net'
 import { parseConfig } from '../config/load.ts'
 import type { HeaderList } from '../exchange.ts'
 import { MetricsCollector } from '../metrics/collector.ts'
@@ -251,6 +251,65 @@ test('a WebSocket that the service refuses gets its answer', async () => {
   await client.close()
 })
 
+test('a WebTransport session reaches a service of HTTP/3: streams of all kinds, datagrams, codes and the end', async () => {
+  const connection = await connect({
+    host: '127.0.0.1',
+    port: listener.port,
+    alpn: ['h3'],
+    ca: [{ pem: ca, label: 'test' }],
+  })
+  const client = new Http3Client(connection, { config: { datagrams: true, webTransportSessions: 4 } })
+  const authority = `127.0.0.1:${listener.port}`
+  const session = await client.webTransport({ authority, path: '/h3/wt' })
+  const big = Buffer.alloc(300_000, 'x')
+  const both = await session.createBidirectionalStream()
+  void both.write(big).then(() => both.end())
+  assert.ok(big.equals(await both.bytes()))
+  const oneWay = await session.createUnidirectionalStream()
+  await oneWay.write(Buffer.from('one way'))
+  oneWay.end()
+  const { value: back } = await session.incomingUnidirectionalStreams.next()
+  assert.equal(await back?.text(), 'one way')
+  const received = session.datagrams[Symbol.asyncIterator]()
+  const answer = received.next()
+  // Datagrams may be lost: one in so many comes back.
+  const repeat = setInterval(() => session.datagrams.send(Buffer.from('ping')), 20)
+  assert.equal(Buffer.from((await answer).value ?? []).toString(), 'ping')
+  clearInterval(repeat)
+  const failing = await session.createBidirectionalStream()
+  await failing.write(Buffer.from('half'))
+  const echoed = failing[Symbol.asyncIterator]()
+  assert.equal(Buffer.from((await echoed.next()).value ?? []).toString(), 'half')
+  failing.reset(77)
+  await assert.rejects(
+    echoed.next(),
+    (error) => error instanceof QuicStreamError && error.applicationCode === 77 && error.by === 'peer',
+  )
+  const last = await session.createBidirectionalStream()
+  await last.write(Buffer.from('bye'))
+  const { code, reason, isClean } = await session.closed
+  assert.deepEqual({ code, reason, isClean }, { code: 42, reason: 'as you wish', isClean: true })
+  await client.close()
+})
+
+test('a WebTransport session for a service without HTTP/3 is refused with the reason', async () => {
+  const connection = await connect({
+    host: '127.0.0.1',
+    port: listener.port,
+    alpn: ['h3'],
+    ca: [{ pem: ca, label: 'test' }],
+  })
+  const client = new Http3Client(connection, { config: { datagrams: true, webTransportSessions: 4 } })
+  const refusal = await client
+    .webTransport({ authority: 'localhost', path: '/h1/wt' })
+    .then(() => assert.fail('accepted'))
+    .catch((error: unknown) => error)
+  assert.ok(refusal instanceof Http3ConnectError, String(refusal))
+  assert.equal(refusal.response.status, 501)
+  assert.match(await refusal.response.body.text(), /needs HTTP\/3 on both sides/u)
+  await client.close()
+})
+
 test('a WebSocket of HTTP/1.1 reaches services of each version', async () => {
   for (const prefix of ['h1', 'h2', 'h3']) {
     const request = httpsRequest({
@@ -290,7 +349,7 @@ test('a request that HTTP/1.1 cannot tell the length of is refused, and nothing 
 
 test('nothing but what was provoked has failed', () => {
   assert.deepEqual(
-    failures.filter((message) => !/no service is routed at|the client/u.test(message)),
+    failures.filter((message) => !/no service is routed at|the client|needs HTTP/u.test(message)),
     [],
   )
   session?.close()

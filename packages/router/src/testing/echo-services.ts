@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createServer as createHttp1, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createHttp2, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { type Http3Handler, serveHttp3 } from '@quicether/http3'
-import { type generateCertificate, listen } from '@quicether/net'
+import { type Http3Handler, serveHttp3, type WebTransportSession } from '@quicether/http3'
+import { type generateCertificate, listen, type QuicStream, QuicStreamError } from '@quicether/net'
 import { webSocketAccept } from '../upstream/http1-socket.ts'
 
 /** The body comes back, after 103, with the request's fields as JSON in `x-fields` and its trailers, prefixed, as trailers. */
@@ -97,7 +97,9 @@ export async function startHttp3Echo(certificate: ReturnType<typeof generateCert
       ],
     },
     (connection) => {
-      serveHttp3(connection, echoHttp3, { config: { extendedConnect: true, datagrams: true } })
+      serveHttp3(connection, echoHttp3, {
+        config: { extendedConnect: true, datagrams: true, webTransportSessions: 16 },
+      })
     },
   )
   return {
@@ -107,6 +109,7 @@ export async function startHttp3Echo(certificate: ReturnType<typeof generateCert
 }
 
 const echoHttp3: Http3Handler = async (request, response) => {
+  if (request.protocol === 'webtransport') return echoSession(response.acceptWebTransport())
   if (request.protocol !== undefined) {
     const tunnel = response.accept()
     void (async () => {
@@ -120,4 +123,35 @@ const echoHttp3: Http3Handler = async (request, response) => {
   response.writeHead(200, [['x-fields', JSON.stringify(Object.fromEntries(request.headers))]])
   for await (const chunk of request.body) await response.write(chunk)
   response.end([['x-got', JSON.stringify(Object.fromEntries(await request.trailers))]])
+}
+
+/** Bidirectional streams and datagrams come back; a unidirectional one comes back on another; "bye" closes the session. */
+function echoSession(session: WebTransportSession): void {
+  const run = async (): Promise<void> => {
+    for await (const payload of session.datagrams) session.datagrams.send(payload)
+  }
+  const streams = async (): Promise<void> => {
+    for await (const stream of session.incomingBidirectionalStreams) void echoStream(session, stream)
+  }
+  const oneWay = async (): Promise<void> => {
+    for await (const stream of session.incomingUnidirectionalStreams) {
+      const back = await session.createUnidirectionalStream()
+      await back.write(await stream.bytes())
+      back.end()
+    }
+  }
+  // The end of the session ends them all.
+  for (const each of [run, streams, oneWay]) each().catch(() => {})
+}
+
+async function echoStream(session: WebTransportSession, stream: QuicStream): Promise<void> {
+  try {
+    for await (const chunk of stream) {
+      if (Buffer.from(chunk).toString() === 'bye') return void session.close(42, 'as you wish')
+      await stream.write(chunk)
+    }
+    stream.end()
+  } catch (error) {
+    stream.abort(error instanceof QuicStreamError ? (error.applicationCode ?? 0) : 0)
+  }
 }

@@ -20,12 +20,14 @@ export interface AttemptOptions {
 /** Resolves with the head; the body carries the watch on. */
 export async function attempt(request: UpstreamRequest, options: AttemptOptions): Promise<UpstreamResponse> {
   const watch = new AttemptWatch(request.signal, options)
+  // What passes beside the bytes of a WebTransport session is not seen here: it ends with its connection, not with silence.
+  const tunnelMs = request.protocol === 'webtransport' ? Number.POSITIVE_INFINITY : options.config.tunnel_timeout_ms
   try {
     const body = request.body === null ? null : watch.requestBody(request.body)
     if (body === null) options.onRequestEnded()
     watch.expectHead()
     const response = await options.client.exchange({ ...request, body, signal: watch.signal })
-    return watch.response(response, request.protocol !== undefined && response.status < 300)
+    return watch.response(response, request.protocol !== undefined && response.status < 300, tunnelMs)
   } catch (error) {
     throw watch.over(error)
   }
@@ -40,6 +42,7 @@ class AttemptWatch {
   readonly #cancelTotal: (() => void) | undefined
   #waitsFor: 'head' | 'body' | 'tunnel' = 'head'
   #isOver = false
+  #tunnelMs = Number.POSITIVE_INFINITY
 
   constructor(clientSignal: AbortSignal, options: AttemptOptions) {
     const { clock, config } = options
@@ -73,8 +76,9 @@ class AttemptWatch {
     this.#onClientSpoke()
   }
 
-  response(response: UpstreamResponse, isTunnel: boolean): UpstreamResponse {
+  response(response: UpstreamResponse, isTunnel: boolean, tunnelMs: number): UpstreamResponse {
     this.#waitsFor = isTunnel ? 'tunnel' : 'body'
+    this.#tunnelMs = tunnelMs
     this.#silence.pause()
     return {
       ...response,
@@ -100,7 +104,8 @@ class AttemptWatch {
   }
 
   async *#responseBody(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-    const { body_timeout_ms: bodyMs, tunnel_timeout_ms: tunnelMs } = this.#options.config
+    const bodyMs = this.#options.config.body_timeout_ms
+    const tunnelMs = this.#tunnelMs
     const isTunnel = this.#waitsFor === 'tunnel'
     try {
       this.#silence.feed(isTunnel ? tunnelMs : bodyMs)
@@ -124,7 +129,7 @@ class AttemptWatch {
   #onClientSpoke(): void {
     const { config } = this.#options
     if (this.#waitsFor === 'head') this.#silence.feed(config.response_timeout_ms)
-    else if (this.#waitsFor === 'tunnel') this.#silence.feed(config.tunnel_timeout_ms)
+    else if (this.#waitsFor === 'tunnel') this.#silence.feed(this.#tunnelMs)
   }
 
   #silenceFailure(): UpstreamFailure {

@@ -1,4 +1,5 @@
 /** What the pool needs of an address behind it, whatever HTTP version is spoken there. */
+import type { WebTransportSession } from '@quicether/http3'
 import type { DatagramEnd, HeaderList } from '../exchange.ts'
 
 /** A request on its way to one address. */
@@ -32,6 +33,8 @@ export interface UpstreamResponse {
   readonly trailers: () => HeaderList
   /** Of a tunnel, where the service's version has them. */
   readonly datagrams?: DatagramEnd | undefined
+  /** The session that an extended CONNECT for `webtransport` opened; `body` ends with it. */
+  readonly webTransport?: WebTransportSession | undefined
   /** Ends a response that nobody will read. */
   discard(): void
 }

@@ -1,6 +1,12 @@
 /** An address that speaks HTTP/3, over our own QUIC: few connections with many streams each. */
 import { rootCertificates } from 'node:tls'
-import { Http3ConnectError, type Http3Response, Http3Client as Http3Session, type Http3Tunnel } from '@quicether/http3'
+import {
+  Http3ConnectError,
+  type Http3Response,
+  Http3Client as Http3Session,
+  type Http3Tunnel,
+  type WebTransportSession,
+} from '@quicether/http3'
 import { ClientContext, connect, type QuicConnection, type Trust } from '@quicether/net'
 import type { HeaderList } from '../exchange.ts'
 import { datagramsOf } from '../http3-exchange.ts'
@@ -15,6 +21,8 @@ import {
 
 const idleTimeoutMs = 30_000
 const closeMs = 500
+/** Sessions that run over one connection to a service. */
+const webTransportSessions = 1_000
 /** Beyond these on one connection another one is opened, while there may be more. */
 const streamsWanted = 100
 
@@ -121,7 +129,7 @@ export class Http3UpstreamClient implements UpstreamClient {
       signal: this.#closing.signal,
       ...(this.#address.tls.serverName === undefined ? {} : { serverName: this.#address.tls.serverName }),
     })
-    const client = new Http3Session(connection, { config: { datagrams: true } })
+    const client = new Http3Session(connection, { config: { datagrams: true, webTransportSessions } })
     entry.connection = connection
     entry.client = client
     void connection.closed.then(() => {
@@ -152,6 +160,7 @@ function common(request: UpstreamRequest) {
 /** RFC 9220: the service takes the same extended CONNECT that the client sent. */
 async function tunnelOf(client: Http3Session, request: UpstreamRequest, over: () => void): Promise<UpstreamResponse> {
   try {
+    if (request.protocol === 'webtransport') return await webTransportOf(client, request, over)
     const tunnel = await client.connect({ ...common(request), protocol: request.protocol ?? '' })
     void tunnel.closed.then(over)
     void sendInto(tunnel, request)
@@ -167,6 +176,31 @@ async function tunnelOf(client: Http3Session, request: UpstreamRequest, over: ()
     if (error instanceof Http3ConnectError) return responseOf(error.response, over)
     throw error
   }
+}
+
+async function webTransportOf(
+  client: Http3Session,
+  request: UpstreamRequest,
+  over: () => void,
+): Promise<UpstreamResponse> {
+  // The router's client adds what the draft wants of clients.
+  const headers = request.headers.filter(([name]) => name !== 'sec-webtransport-http3-draft02')
+  const session = await client.webTransport({ ...common(request), headers })
+  void session.closed.then(over)
+  return {
+    status: 200,
+    headers: session.headers.filter(([name]) => name !== 'sec-webtransport-http3-draft'),
+    body: untilClosed(session),
+    trailers: () => [],
+    webTransport: session,
+    discard: () => void session.close(),
+  }
+}
+
+/** No bytes, but the end. */
+async function* untilClosed(session: WebTransportSession): AsyncIterable<Uint8Array> {
+  await session.closed
+  yield* []
 }
 
 async function sendInto(tunnel: Http3Tunnel, request: UpstreamRequest): Promise<void> {
