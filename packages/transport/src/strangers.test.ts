@@ -163,3 +163,17 @@ test('with several paths the connection IDs of path 0, too, are given and retire
   }
   assert.ok(notes.client.names.includes('path 0 retire'))
 })
+
+test('streams that are reset while packets are filled in turn do not bring the connection down', () => {
+  for (let atUs = 0; atUs < 100_000; atUs += 2_500) {
+    const pair = new Pair({ datagramsMax: 8 }).handshake()
+    const down = transfer(pair, 'client', 400_000)
+    const others = Array.from({ length: 3 }, () => pair.connection.openStream('unidirectional') as number)
+    // More than a packet of each waits, so that the packets after the first of a train are filled without questions.
+    for (const id of others) pair.connection.write(id, new Uint8Array(60_000))
+    pair.advance(atUs)
+    for (const id of others.slice(0, 2)) pair.connection.reset(id, 7)
+    pair.run(() => down.isDone() || pair.event('client', 'closed') !== undefined)
+    assert.equal(pair.event('client', 'closed'), undefined, `reset after ${atUs} µs`)
+  }
+})

@@ -126,6 +126,8 @@ export class SendBuffer {
     this.lost.clear()
     this.#acked.clear()
     this.base = this.end
+    // Nothing is new any more: a stream that still stands in a queue has no bytes to fill packets with.
+    this.sentEnd = this.end
   }
 
   #release(base: number): void {
