@@ -18,7 +18,8 @@ const commands = {
   sim: { entry: 'packages/lab/bin/sim.ts', about: 'seeded simulations in virtual time' },
   spec: { entry: 'scripts/spec.ts', native: false, about: 'requirements of the RFCs: cited, tested, missing' },
   fuzz: { entry: 'tests/fuzz/main.ts', about: 'fuzz one target' },
-  interop: { entry: 'tests/interop/main.ts', about: 'against aioquic and quic-go' },
+  soak: { entry: 'tests/soak/main.ts', about: 'the router under load while clients and services are killed' },
+  interop: { entry: 'tests/interop/main.ts', about: 'against aioquic, quic-go, quinn, quiche, ngtcp2' },
 }
 
 const [name, ...rest] = process.argv.slice(2)

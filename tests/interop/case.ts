@@ -119,8 +119,3 @@ export function keysUpdated(e: Evidence): (string | false)[] {
     serverTells && e.serverQlog.keyUpdates === 0 && 'the server log shows no key update',
   ]
 }
-
-/** Null = the peer does not tell; a no from either side, or no word from both, is wrong. */
-export function agreed(words: readonly (boolean | null | undefined)[]): boolean {
-  return words.includes(true) && !words.includes(false)
-}
