@@ -41,7 +41,11 @@ const chromium: Tool = {
 }
 
 /** Files of the test steps, found at run time: a step that finds none fails. */
-const unitTests = ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'tests/{fuzz,bench,interop}/**/*.test.ts']
+const unitTests = [
+  'packages/*/src/**/*.test.ts',
+  'scripts/**/*.test.ts',
+  'tests/{fuzz,bench,interop,soak}/**/*.test.ts',
+]
 const captureTests = ['tests/process/capture*.test.ts']
 
 export const steps: readonly Step[] = [
