@@ -68,19 +68,20 @@ test('a router that serves is looked at, reloaded, rotated and given a new certi
       method,
       path,
       status,
+      protocol,
       service: name,
       user_agent,
       client: address,
     } = JSON.parse(line) as Record<string, unknown>
     assert.deepEqual(
-      [method, path, status, name, user_agent, address],
-      ['GET', '/hello?x=1', 200, 'api', 'test/1', '127.0.0.1'],
+      [method, path, status, protocol, name, user_agent, address],
+      ['GET', '/hello?x=1', 200, 'h3', 'api', 'test/1', '127.0.0.1'],
     )
     const [status200, text] = await askAdmin(`${stand.admin}/metrics`)
     assert.equal(status200, 200)
     assert.match(text, /^quicether_http_requests_total\{service="api",code="2xx"\} 1$/mu)
     assert.match(text, /^quicether_http_request_duration_seconds_bucket\{service="api",le="\+Inf"\} 1$/mu)
-    assert.match(text, /^quicether_quic_connections_open 1$/mu)
+    assert.match(text, /^quicether_connections_open\{protocol="h3"\} 1$/mu)
     assert.match(text, /^quicether_certificate_expiry_timestamp_seconds \d+/mu)
   })
 

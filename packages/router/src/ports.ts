@@ -50,11 +50,16 @@ export interface ServerListenOptions extends Diagnostics, CertificatePair {
   readonly onTrouble: (message: string) => void
 }
 
+/** Names as in ALPN. */
+export type HttpProtocol = 'h3' | 'h2' | 'http/1.1'
+
 /** One client's connection as the router sees it. */
 export interface ServerConnection {
   /** `address:port`. */
   readonly remote: string
   readonly remoteAddress: string
+  /** HTTP/3 when absent. */
+  readonly protocol?: HttpProtocol
   /** Never settles when the handshake fails; `closed` does. */
   readonly established: Promise<Established>
   readonly closed: Promise<CloseReason>

@@ -217,9 +217,10 @@ function connectionOf(socket: TLSSocket, startedAtMs: number): Parameters<OnServ
   })
   const { remoteAddress = '', remotePort = 0 } = socket
   const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/u, '')
-  const protocol = socket.alpnProtocol === 'h2' ? 'HTTP/2' : 'HTTP/1.1'
+  const protocol = socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1'
   return {
-    remote: `${address.includes(':') ? `[${address}]` : address}:${remotePort} (${protocol})`,
+    protocol,
+    remote: `${address.includes(':') ? `[${address}]` : address}:${remotePort} (${protocol === 'h2' ? 'HTTP/2' : 'HTTP/1.1'})`,
     remoteAddress: address,
     established: Promise.resolve({
       earlyData: false,

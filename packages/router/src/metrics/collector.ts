@@ -5,6 +5,7 @@ import { Distribution, round } from './distribution.ts'
 import type { ConnectionDocument, MetricsDocument, ReportReason, StreamDocument, Totals } from './document.ts'
 import { type ErrorEntry, ErrorLog, type ErrorScope } from './error-log.ts'
 import { durationBoundsSeconds, Histogram, type HistogramSnapshot } from './histogram.ts'
+import type { HttpProtocol } from '../ports.ts'
 import type { RequestFacts } from './request-facts.ts'
 import { type StreamInfo, StreamMetrics, type StreamOutcome } from './stream-metrics.ts'
 import { type TypeCounts, TypeTotals } from './type-totals.ts'
@@ -37,9 +38,11 @@ export interface ScrapeCounts {
   readonly totals: Totals
   readonly types: readonly TypeCounts[]
   readonly errors: readonly ErrorEntry[]
+  /** QUIC only. */
   readonly handshakeSeconds: HistogramSnapshot
   /** Complete handshakes by kind. */
   readonly handshakes: { readonly '1-RTT': number; readonly '0-RTT': number }
+  readonly byProtocol: Readonly<Record<HttpProtocol, { readonly open: number; readonly total: number }>>
 }
 
 interface OpenStream {
@@ -78,6 +81,11 @@ export class MetricsCollector {
   readonly #establishment = new Distribution()
   readonly #handshakeSeconds = new Histogram(durationBoundsSeconds)
   readonly #handshakes = { '1-RTT': 0, '0-RTT': 0 }
+  readonly #byProtocol: Record<HttpProtocol, { open: number; total: number }> = {
+    h3: { open: 0, total: 0 },
+    h2: { open: 0, total: 0 },
+    'http/1.1': { open: 0, total: 0 },
+  }
   readonly #streamEstablishment = new Distribution()
   readonly #quicLatency = new Distribution()
   readonly #httpLatency = new Distribution()
@@ -105,8 +113,15 @@ export class MetricsCollector {
     this.#listen = listen
   }
 
-  openConnection(remote: string, readCounters: () => ConnectionCounters | undefined): ConnectionMetrics {
-    const info: ConnectionInfo = { id: ++this.#connections, remote, openedAtMs: this.#options.nowMs() }
+  openConnection(
+    remote: string,
+    readCounters: () => ConnectionCounters | undefined,
+    protocol: HttpProtocol = 'h3',
+  ): ConnectionMetrics {
+    const info: ConnectionInfo = { id: ++this.#connections, remote, protocol, openedAtMs: this.#options.nowMs() }
+    const counts = this.#byProtocol[protocol]
+    counts.total++
+    counts.open++
     const connection = new ConnectionMetrics(info, readCounters)
     this.#openConnections.add(connection)
     return connection
@@ -115,6 +130,7 @@ export class MetricsCollector {
   onConnected(connection: ConnectionMetrics, connected: Parameters<ConnectionMetrics['onConnected']>[0]): void {
     connection.onConnected(connected)
     this.#establishment.add(connected.establishmentMs)
+    if (connection.info.protocol !== 'h3') return
     this.#handshakeSeconds.add(connected.establishmentMs / 1000)
     this.#handshakes[connected.earlyData ? '0-RTT' : '1-RTT']++
   }
@@ -123,6 +139,7 @@ export class MetricsCollector {
   closeConnection(connection: ConnectionMetrics, reason: string, error?: { readonly kind: string }): void {
     if (!this.#openConnections.delete(connection)) return
     connection.onClosed(reason, this.#options.nowMs())
+    this.#byProtocol[connection.info.protocol].open--
     if (error !== undefined) this.addError('connection', error.kind, reason, connection)
     const counters = connection.counters()
     this.#closedCounters.bytesSent += counters.bytesSent
@@ -218,6 +235,7 @@ export class MetricsCollector {
       errors: this.#errors.entries(),
       handshakeSeconds: this.#handshakeSeconds.snapshot(),
       handshakes: this.#handshakes,
+      byProtocol: this.#byProtocol,
     }
   }
 

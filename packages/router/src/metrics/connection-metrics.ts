@@ -1,5 +1,6 @@
 /** What is measured on one QUIC connection. */
 import type { CloseReason } from '@quicether/transport'
+import type { HttpProtocol } from '../ports.ts'
 import { printable } from '../printable.ts'
 import { Distribution, round } from './distribution.ts'
 import type { ConnectionDocument, Traffic } from './document.ts'
@@ -14,6 +15,7 @@ export interface ConnectionInfo {
   readonly id: number
   /** `address:port` of the peer when it connected. */
   readonly remote: string
+  readonly protocol: HttpProtocol
   readonly openedAtMs: number
 }
 

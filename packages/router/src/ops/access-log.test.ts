@@ -29,7 +29,7 @@ function ended(path: string): EndedStream {
   return {
     stream,
     document: stream.document(20),
-    connection: new ConnectionMetrics({ id: 7, remote: '192.0.2.1:5', openedAtMs: 0 }, () => undefined),
+    connection: new ConnectionMetrics({ id: 7, remote: '192.0.2.1:5', protocol: 'h3', openedAtMs: 0 }, () => undefined),
     facts: {
       client: '192.0.2.1',
       host: 'example.test',
@@ -63,6 +63,7 @@ test('a line is one JSON object without line breaks of the client, and without t
     connection: 7,
     stream: 4,
     client: '192.0.2.1',
+    protocol: 'h3',
     method: 'GET',
     host: 'example.test',
     path: '/a',

@@ -165,6 +165,7 @@ export function accessLine(ended: EndedStream, withQuery: boolean): string {
     connection: document.connection,
     stream: document.stream,
     client: facts?.client ?? connection.info.remote,
+    protocol: connection.info.protocol,
     method: document.method,
     host: facts?.host,
     path: withQuery || queryAt < 0 ? target : target.slice(0, queryAt),

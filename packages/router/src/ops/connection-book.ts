@@ -37,7 +37,7 @@ export class ConnectionBook {
 
   /** Follows a connection to its end. */
   add(connection: ServerConnection): ConnectionMetrics {
-    const metrics = this.#collector.openConnection(connection.remote, () => connection.counters())
+    const metrics = this.#collector.openConnection(connection.remote, () => connection.counters(), connection.protocol)
     const { id } = metrics.info
     this.#open.set(id, { connection, metrics })
     this.#log.onConnection(id, connection.remote)

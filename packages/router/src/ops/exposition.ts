@@ -83,9 +83,18 @@ function requests(text: PrometheusText, { types, errors }: ScrapeCounts): void {
 }
 
 function connections(text: PrometheusText, { counts, listener }: ExpositionSource): void {
-  const { totals, handshakes, handshakeSeconds } = counts
-  text.gauge('quicether_quic_connections_open', 'Connections that are open.', [[{}, totals.connectionsOpen]])
-  text.counter('quicether_quic_connections_total', 'Connections since the start.', [[{}, totals.connections]])
+  const { totals, handshakes, handshakeSeconds, byProtocol } = counts
+  const protocols = Object.entries(byProtocol)
+  text.gauge(
+    'quicether_connections_open',
+    'Connections that are open.',
+    protocols.map(([protocol, { open }]) => [{ protocol }, open]),
+  )
+  text.counter(
+    'quicether_connections_total',
+    'Connections since the start.',
+    protocols.map(([protocol, { total }]) => [{ protocol }, total]),
+  )
   text.counter('quicether_quic_handshakes_total', 'Complete handshakes.', [
     [{ kind: '1-RTT' }, handshakes['1-RTT']],
     [{ kind: '0-RTT' }, handshakes['0-RTT']],
@@ -93,11 +102,11 @@ function connections(text: PrometheusText, { counts, listener }: ExpositionSourc
   text.histogram('quicether_quic_handshake_seconds', 'First datagram to the complete handshake.', [
     [{}, handshakeSeconds],
   ])
-  text.counter('quicether_quic_packets_total', 'Packets of all connections.', [
+  text.counter('quicether_quic_packets_total', 'Packets of all QUIC connections.', [
     [{ direction: 'sent' }, totals.packetsSent],
     [{ direction: 'received' }, totals.packetsReceived],
   ])
-  text.counter('quicether_quic_bytes_total', 'Bytes of the datagrams of all connections.', [
+  text.counter('quicether_network_bytes_total', 'Bytes of all connections as the network saw them.', [
     [{ direction: 'sent' }, totals.bytesSent],
     [{ direction: 'received' }, totals.bytesReceived],
   ])

@@ -7,6 +7,8 @@ import { beginTrace, withTrace } from './trace-context.ts'
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
 
+const protocolVersions = { h3: '3', h2: '2', 'http/1.1': '1.1' } as const
+
 /** Traces of one configuration. `close()` sends what waits. */
 export class Tracer {
   readonly #sampleRatio: number
@@ -43,7 +45,7 @@ export class Tracer {
 
 /** The spans of an exchange: none when it is not sampled, the service's only when it was asked. */
 export function spansOf(ended: EndedStream): Span[] {
-  const { stream, document, facts } = ended
+  const { stream, document, facts, connection } = ended
   const trace = facts?.trace
   if (trace === undefined || !trace.isSampled) return []
   const marks = stream.marks()
@@ -67,7 +69,8 @@ export function spansOf(ended: EndedStream): Span[] {
       'server.address': facts?.host ?? '',
       'client.address': facts?.client ?? '',
       'network.protocol.name': 'http',
-      'network.transport': 'quic',
+      'network.protocol.version': protocolVersions[connection.info.protocol],
+      'network.transport': connection.info.protocol === 'h3' ? 'quic' : 'tcp',
       'quicether.service': document.type,
       'quicether.connection': document.connection,
       'quicether.stream': document.stream,
