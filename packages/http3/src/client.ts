@@ -14,7 +14,7 @@ import { formatPriority, type Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import type { Http3Settings } from './settings.ts'
 import { Http3Tunnel } from './tunnel.ts'
-import { WebTransportSession } from './webtransport-session.ts'
+import { checkCapsuleHeaders, WebTransportSession } from './webtransport-session.ts'
 import type { ResponseHead } from './validate.ts'
 
 export interface Http3ClientOptions {
@@ -216,6 +216,7 @@ export class Http3Client {
     }
     const headers: HeaderList = [['sec-webtransport-http3-draft02', '1'], ...(options.headers ?? [])]
     const tunnel = await this.connect({ ...options, headers, protocol: 'webtransport' })
+    checkCapsuleHeaders(tunnel)
     return new WebTransportSession(tunnel, hub, { authority: options.authority, path: options.path ?? '/' })
   }
 
@@ -231,7 +232,7 @@ export class Http3Client {
         options,
         response,
         detach: undefined,
-        // RFC 8470 §4: "Absent other information, clients MAY send requests with safe HTTP methods in early data … and MUST NOT send unsafe methods"
+        // RFC 9114 §10.9, RFC 8470 §4: "Absent other information, clients MAY send requests with safe HTTP methods in early data … and MUST NOT send unsafe methods"
         mustNotBeEarly: !isSafeMethod(options.method),
         ...(onOpened === undefined ? {} : { onOpened }),
       }

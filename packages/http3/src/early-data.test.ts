@@ -38,7 +38,7 @@ test('later requests of the same connection are not early', async () => {
   assert.equal(await world.settle(second.body.text()), 'GET false')
 })
 
-test('a POST waits for the handshake, since early data may be replayed (RFC 8470 §4)', async () => {
+test('a POST waits for the handshake, since early data may be replayed (RFC 8470 §4, RFC 9114 §10.9)', async () => {
   const { world, client } = await returning(early, { earlyData: 'all' })
   const post = client.request({ method: 'POST', authority: 'server.test', body: 'x' })
   // A safe request behind it does not wait.

@@ -252,6 +252,18 @@ test('a session of WebTransport is accepted from a (Request) => Response handler
   await session.close()
 })
 
+test('handlers that know nothing of CONNECT do not accept it by accident (RFC 9220 §3)', async () => {
+  for (const way of [
+    { fetch: () => new Response('hello') },
+    { node: (_request, response) => void response.end('hello') },
+  ] as const satisfies readonly Way[]) {
+    await using server = await start(way)
+    const client = await agent.client(urlOf(server))
+    const asked = client.connect({ authority: `127.0.0.1:${server.port}`, path: '/', protocol: 'websocket' })
+    await assert.rejects(asked, /answered CONNECT with status 501/)
+  }
+})
+
 test('what cannot be is said at once', async () => {
   await assert.rejects(agent.fetch('http://127.0.0.1/'), /HTTP\/3 is for https only/)
   await assert.rejects(

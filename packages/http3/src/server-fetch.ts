@@ -53,6 +53,8 @@ export function fromFetch(handler: FetchHandler): Http3Handler {
       response,
     }
     const answer = await handler(toRequest(request), context)
+    // RFC 9220 §3: a handler that knows nothing of CONNECT must not seem to accept it with its 200.
+    if (answer?.ok === true && request.method === 'CONNECT') return response.send(501, [], null)
     if (answer !== undefined) return send(response, answer, trailers)
     if (response.headersSent) return undefined
     const message = `stream ${request.streamId}: the handler returned no Response and sent none`

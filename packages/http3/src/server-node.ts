@@ -11,6 +11,8 @@ type HeaderValue = string | number | readonly string[]
 /** Makes a handler of `serveHttp3` from a listener of Node's `http`. The response ends when the listener ends it. */
 export function fromNode(listener: NodeListener): Http3Handler {
   return async (request, response) => {
+    // RFC 9220 §3: tunnels are for `handler` and `fetch`.
+    if (request.method === 'CONNECT') return response.send(501, [], null)
     const req = new NodeRequest(request)
     const res = new NodeResponse(response, request.method)
     request.signal.addEventListener('abort', () => {

@@ -14,7 +14,7 @@ import type { Priority } from './priority.ts'
 import { Http3Session } from './session.ts'
 import { Http3Tunnel } from './tunnel.ts'
 import type { WebTransportHub } from './webtransport-hub.ts'
-import { WebTransportSession } from './webtransport-session.ts'
+import { checkCapsuleHeaders, WebTransportSession } from './webtransport-session.ts'
 import type { RequestHead } from './validate.ts'
 
 /** Answers one request. When its promise settles, an unfinished response is ended, or reset if it failed. */
@@ -186,6 +186,11 @@ export class ServerResponse {
     // Browsers of draft 2 want to read which one it is.
     const isDraft2 = headerValue(request.headers, 'sec-webtransport-http3-draft02') !== undefined
     const draft: HeaderList = isDraft2 ? [['sec-webtransport-http3-draft', 'draft02']] : []
+    checkCapsuleHeaders({
+      headers: request.headers,
+      streamId: id,
+      abort: () => this.#exchange.cancel('H3_MESSAGE_ERROR'),
+    })
     return new WebTransportSession(this.accept([...draft, ...headers]), hub, request)
   }
 

@@ -134,7 +134,7 @@ export class WebTransportSession implements WebTransportOwner, AsyncDisposable {
     try {
       for await (const chunk of this.#tunnel.body) {
         for (const { type, value } of parser.push(chunk)) {
-          if (type === WtCapsule.DrainSession) this.#resolveDraining()
+          if (type === WtCapsule.DrainSession) this.#onDrainCapsule(value)
           else {
             this.#onCloseCapsule(value)
             return
@@ -149,6 +149,12 @@ export class WebTransportSession implements WebTransportOwner, AsyncDisposable {
       const by = error instanceof Http3Error ? error.by : 'local'
       this.#end({ code: 0, reason: error instanceof Error ? error.message : String(error), by, isClean: false })
     }
+  }
+
+  // RFC 9297 §3.3: "Each Capsule's payload MUST contain exactly the fields identified in its description."
+  #onDrainCapsule(value: Uint8Array): void {
+    if (value.length === 0) return this.#resolveDraining()
+    throw new Http3Error('ERR_HTTP3_MESSAGE', `drain of session ${this.id} with a value`, { by: 'peer' })
   }
 
   #onCloseCapsule(value: Uint8Array): void {
@@ -170,6 +176,21 @@ export class WebTransportSession implements WebTransportOwner, AsyncDisposable {
     this.#resolveDraining()
     this.#resolveClosed(close)
   }
+}
+
+/** Fields that say what content is: there is none beside capsules. */
+const CONTENT_FIELDS: ReadonlySet<string> = new Set(['content-length', 'content-type', 'transfer-encoding'])
+
+// RFC 9297 §3.2: "The Capsule Protocol MUST NOT be used with messages that contain Content-Length, Content-Type, or Transfer-Encoding header fields."
+// RFC 9297 §3.2: "A receiver that observes a violation of these requirements MUST treat the HTTP message as malformed."
+/** Throws Http3Error(ERR_HTTP3_MESSAGE), the stream given up, when a message that begins capsules speaks of content. */
+export function checkCapsuleHeaders(message: Pick<Http3Tunnel, 'headers' | 'streamId' | 'abort'>): void {
+  const wrong = message.headers.find(([name]) => CONTENT_FIELDS.has(name))
+  if (wrong === undefined) return
+  const { streamId } = message
+  message.abort('H3_MESSAGE_ERROR')
+  const text = `stream ${streamId}: ${wrong[0]} on a message that capsules follow`
+  throw new Http3Error('ERR_HTTP3_MESSAGE', text, { by: 'peer', streamId })
 }
 
 /** Streams of one kind until somebody takes them. */

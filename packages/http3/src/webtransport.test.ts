@@ -269,6 +269,30 @@ test('ordinary requests go on beside sessions', async () => {
   await session.close()
 })
 
+test('content fields on a message that capsules follow make it malformed (RFC 9297 §3.2)', async () => {
+  const errors: unknown[] = []
+  const pair = createMemoryPair()
+  using _ = pair
+  const answer: Http3Handler = (_request, response) => void response.accept([['content-type', 'text/plain']])
+  serveHttp3(pair.server, answer, { config, onError: (error) => errors.push(error) })
+  const client = new Http3Client(pair.client, { config })
+  await assert.rejects(client.webTransport(target), { code: 'ERR_HTTP3_MESSAGE', by: 'peer' })
+  using world = raw(echo)
+  world.open('bidirectional', headersFrame([...CONNECT, ['content-length', '3']]))
+  await settle()
+  assert.ok(world.codes.includes(`streamReset ${0x10e}`), world.codes.join())
+})
+
+test('a drain with a value is malformed (RFC 9297 §3.3)', async () => {
+  const ended = Promise.withResolvers<boolean>()
+  using world = raw(async (_request, response) => ended.resolve((await response.acceptWebTransport().closed).isClean))
+  const id = world.open('bidirectional', headersFrame(CONNECT))
+  await settle()
+  const capsule = encodeCapsule(0x78ae, bytes('x'))
+  world.peer.write(id, Uint8Array.from([0, capsule.length, ...capsule]))
+  assert.equal(await ended.promise, false)
+})
+
 test('a close without a code, or cut off, is malformed and ends the session only', async () => {
   const closes: unknown[] = []
   using world = raw(async (_request, response) => {
