@@ -1,61 +1,13 @@
 /** Paths that manage themselves over real loopback sockets: announced addresses, lost ones, and no path at all. */
 import assert from 'node:assert/strict'
-import { createSocket, type Socket } from 'node:dgram'
-import { once } from 'node:events'
-import { type TestContext, test } from 'node:test'
-import { connect, type ConnectOptions } from './connect.ts'
+import { test } from 'node:test'
 import type { QuicConnection } from './connection.ts'
-import { generateCertificate } from './index.ts'
 import type { LocalAddress } from './interface-watch.ts'
-import { type ListenOptions, listen, type QuicListener } from './listen.ts'
+import { dial, Relay, roundTrip, serve as serveEcho, until } from './testing/loopback.ts'
 
-const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
-const certificate = { pem: made.certificatePem, label: 'cert.pem' }
-const identity = { certificate, privateKey: { pem: made.privateKeyPem, label: 'key.pem' } }
-const alpn = ['echo']
 // A busy machine makes probe timeouts of seconds, and two of them are needed before anything is said to be wrong.
 const config = { maxPaths: 4, idleTimeoutUs: 300_000_000 }
-
-function echo(connection: QuicConnection): void {
-  const { transport } = connection
-  connection.onEvent = (event) => {
-    if (event.kind !== 'readable') return
-    const status = transport.read(event.id, (chunk) => void transport.write(event.id, chunk.slice()))
-    if (status === 'finished') transport.finish(event.id)
-  }
-}
-
-function serve(options: Partial<ListenOptions> = {}): Promise<QuicListener> {
-  return listen({ addresses: ['127.0.0.1'], port: 0, alpn, identities: [identity], config, ...options }, echo)
-}
-
-function dial(port: number, options: Partial<ConnectOptions> = {}): Promise<QuicConnection> {
-  return connect({ host: '127.0.0.1', port, alpn, ca: [certificate], handshakeTimeoutMs: 5000, ...options })
-}
-
-/** Sends `size` bytes and resolves with how many came back. */
-function roundTrip(connection: QuicConnection, size: number): Promise<number> {
-  const { transport } = connection
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const id = transport.openStream('bidirectional')
-  assert.ok(id !== undefined)
-  let sum = 0
-  connection.onEvent = (event) => {
-    if (event.kind === 'closed') reject(new Error(`closed: ${JSON.stringify(event.reason)}`))
-    if (event.kind !== 'readable' || event.id !== id) return
-    const status = transport.read(id, (chunk) => {
-      sum += chunk.length
-    })
-    if (status === 'finished') resolve(sum)
-  }
-  transport.write(id, new Uint8Array(size))
-  transport.finish(id)
-  return promise
-}
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
+const serve: typeof serveEcho = (options) => serveEcho({ config, ...options })
 
 const local = (address: string): LocalAddress => ({ interfaceName: `lo:${address}`, address, isInternal: true })
 const openOf = (connection: QuicConnection): string[] =>
@@ -114,35 +66,6 @@ test('managing paths needs a client and sensible settings', async () => {
   const [accepted] = server.connections
   assert.throws(() => accepted?.managePaths(), { code: 'ERR_NOT_CLIENT' })
 })
-
-/** A relay that can be cut without a trace. */
-class Relay {
-  readonly #front: Socket = createSocket('udp4')
-  readonly #back: Socket = createSocket('udp4')
-  #client: { readonly port: number; readonly address: string } | undefined
-  isCut = false
-
-  constructor(t: TestContext, serverPort: number) {
-    this.#front.on('message', (datagram, from) => {
-      this.#client = from
-      if (!this.isCut) this.#back.send(datagram, serverPort, '127.0.0.1')
-    })
-    this.#back.on('message', (datagram) => {
-      if (!this.isCut && this.#client !== undefined) this.#front.send(datagram, this.#client.port, this.#client.address)
-    })
-    t.after(() => {
-      this.#front.close()
-      this.#back.close()
-    })
-  }
-
-  async start(): Promise<number> {
-    this.#front.bind(0, '127.0.0.1')
-    this.#back.bind(0, '127.0.0.1')
-    await Promise.all([once(this.#front, 'listening'), once(this.#back, 'listening')])
-    return this.#front.address().port
-  }
-}
 
 test('when no path works the connection says so, tells when it tries again, and goes on without a loss', async (t) => {
   await using server = await serve()

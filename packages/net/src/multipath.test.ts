@@ -1,18 +1,14 @@
 /** Several paths of one connection over real loopback sockets: opening, sharing, failing, closing, bad input. */
 import assert from 'node:assert/strict'
-import { createSocket, type Socket } from 'node:dgram'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import type { PathChange, PathId } from '@quicether/transport'
-import { connect, type ConnectOptions } from './connect.ts'
+import type { ConnectOptions } from './connect.ts'
 import type { QuicConnection } from './connection.ts'
-import { generateCertificate } from './index.ts'
 import { type ListenOptions, listen, type QuicListener } from './listen.ts'
+import { alpn, ask, dial as dialWith, identity, Relay, serve as serveWith } from './testing/loopback.ts'
 
-const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
-const certificate = { pem: made.certificatePem, label: 'cert.pem' }
-const identity = { certificate, privateKey: { pem: made.privateKeyPem, label: 'key.pem' } }
-const alpn = ['source']
 const config = { maxPaths: 4 }
 const block = new Uint8Array(65_536).fill(0x5a)
 
@@ -39,34 +35,18 @@ function source(connection: QuicConnection): void {
 }
 
 function serve(options: Partial<ListenOptions> = {}): Promise<QuicListener> {
-  return listen({ addresses: ['127.0.0.1'], port: 0, alpn, identities: [identity], config, ...options }, source)
+  return serveWith({ config, ...options }, source)
 }
 
 function dial(port: number, options: Partial<ConnectOptions> = {}): Promise<QuicConnection> {
-  return connect({ host: '127.0.0.1', port, alpn, ca: [certificate], handshakeTimeoutMs: 5000, config, ...options })
+  return dialWith(port, { config, ...options })
 }
 
 /** Asks for `size` bytes and resolves with how many came; `onBytes` sees the sum so far. */
 function download(connection: QuicConnection, size: number, onBytes?: (sum: number) => void): Promise<number> {
-  const { transport } = connection
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const id = transport.openStream('bidirectional')
-  assert.ok(id !== undefined)
-  let sum = 0
-  connection.onEvent = (event) => {
-    if (event.kind === 'closed') reject(new Error(`closed: ${JSON.stringify(event.reason)}`))
-    if (event.kind !== 'readable' || event.id !== id) return
-    const status = transport.read(id, (chunk) => {
-      sum += chunk.length
-    })
-    onBytes?.(sum)
-    if (status === 'finished') resolve(sum)
-  }
   const request = new Uint8Array(4)
   new DataView(request.buffer).setUint32(0, size)
-  transport.write(id, request)
-  transport.finish(id)
-  return promise
+  return ask(connection, request, onBytes)
 }
 
 /** Downloads until each path has brought a fair amount: how soon that is depends on the machine's mood. */
@@ -80,39 +60,6 @@ async function downloadOverAll(connection: QuicConnection, size: number): Promis
 
 function bytesByPath(connection: QuicConnection): readonly number[] {
   return connection.paths().map((path) => path.bytesReceived)
-}
-
-/** A relay in front of a server, which can be cut without a trace: a link that dies. */
-class Relay {
-  readonly address: string
-  readonly #front: Socket
-  readonly #back: Socket
-  #client: { readonly port: number; readonly address: string } | undefined
-  isCut = false
-
-  constructor(t: TestContext, address: string, serverPort: number) {
-    this.address = address
-    this.#front = createSocket('udp4')
-    this.#back = createSocket('udp4')
-    this.#front.on('message', (datagram, from) => {
-      this.#client = from
-      if (!this.isCut) this.#back.send(datagram, serverPort, '127.0.0.1')
-    })
-    this.#back.on('message', (datagram) => {
-      if (!this.isCut && this.#client !== undefined) this.#front.send(datagram, this.#client.port, this.#client.address)
-    })
-    t.after(() => {
-      this.#front.close()
-      this.#back.close()
-    })
-  }
-
-  async start(): Promise<number> {
-    this.#front.bind(0, this.address)
-    this.#back.bind(0, '127.0.0.1')
-    await Promise.all([once(this.#front, 'listening'), once(this.#back, 'listening')])
-    return this.#front.address().port
-  }
 }
 
 test('a download uses three paths between different addresses, and both ends count data on each', async () => {
@@ -179,8 +126,9 @@ test('one connection spans IPv4 and IPv6', async () => {
 
 test('a download survives that the link of its first path dies in the middle', async (t) => {
   await using server = await serve()
-  const relay = new Relay(t, '127.0.0.4', server.port)
-  await using client = await dial(await relay.start(), { host: relay.address, serverName: 'localhost' })
+  const relay = new Relay(t, server.port)
+  const host = '127.0.0.4'
+  await using client = await dial(await relay.start(host), { host, serverName: 'localhost' })
   await client.openPath({ localAddress: '127.0.0.2', remoteAddress: '127.0.0.1', remotePort: server.port })
   const got = await download(client, 30_000_000, (sum) => {
     if (sum > 5_000_000) relay.isCut = true

@@ -1,60 +1,12 @@
 /** A server's other addresses over real loopback sockets: the preferred one is moved to, announced ones can be used. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connect, type ConnectOptions } from './connect.ts'
-import type { QuicConnection } from './connection.ts'
-import { generateCertificate } from './index.ts'
+import { ClientContext } from './client-context.ts'
 import { listLocalAddresses } from './interface-watch.ts'
 import { scopeOf } from './ip-address.ts'
-import { type ListenOptions, listen, type QuicListener } from './listen.ts'
+import { certificate, dial, Relay, roundTrip, serve, until } from './testing/loopback.ts'
 
-const made = generateCertificate({ names: ['localhost', '127.0.0.1', '::1'] })
-const certificate = { pem: made.certificatePem, label: 'cert.pem' }
-const identity = { certificate, privateKey: { pem: made.privateKeyPem, label: 'key.pem' } }
-const alpn = ['echo']
 const several = { maxPaths: 4 }
-
-function echo(connection: QuicConnection): void {
-  const { transport } = connection
-  connection.onEvent = (event) => {
-    if (event.kind !== 'readable') return
-    const status = transport.read(event.id, (chunk) => void transport.write(event.id, chunk.slice()))
-    if (status === 'finished') transport.finish(event.id)
-  }
-}
-
-function serve(options: Partial<ListenOptions> = {}): Promise<QuicListener> {
-  return listen({ addresses: ['127.0.0.1'], port: 0, alpn, identities: [identity], ...options }, echo)
-}
-
-function dial(port: number, options: Partial<ConnectOptions> = {}): Promise<QuicConnection> {
-  return connect({ host: '127.0.0.1', port, alpn, ca: [certificate], handshakeTimeoutMs: 5000, ...options })
-}
-
-/** Sends `size` bytes and resolves with how many came back. */
-function roundTrip(connection: QuicConnection, size: number): Promise<number> {
-  const { transport } = connection
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const id = transport.openStream('bidirectional')
-  assert.ok(id !== undefined)
-  let sum = 0
-  connection.onEvent = (event) => {
-    if (event.kind === 'closed') reject(new Error(`closed: ${JSON.stringify(event.reason)}`))
-    if (event.kind !== 'readable' || event.id !== id) return
-    const status = transport.read(id, (chunk) => {
-      sum += chunk.length
-    })
-    if (status === 'finished') resolve(sum)
-  }
-  transport.write(id, new Uint8Array(size))
-  transport.finish(id)
-  return promise
-}
-
-/** Resolves once `isTrue`; the test's own timeout ends it otherwise. */
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 test('a client moves to the address that the server prefers, and opens further paths there', async () => {
   await using server = await serve({ preferredAddress: { ipv4: { address: '127.0.0.2' } }, config: several })
@@ -164,4 +116,33 @@ test('a server on all addresses announces those of its interfaces, never its loo
   )
   await using one = await serve({ announce: 'interfaces' })
   assert.deepEqual(one.announced, [])
+})
+
+test('a client whose address has changed is given a token for the new one, which saves its next connection the Retry', async (t) => {
+  await using server = await serve({ accept: { retry: 'always' } })
+  const relay = new Relay(t, server.port)
+  const port = await relay.start()
+  const context = new ClientContext({ trust: { kind: 'ca', ca: [certificate] } })
+  t.after(() => context.close())
+  const options = { context, serverName: 'localhost' }
+  const key = `localhost 127.0.0.1 ${port}`
+  await using client = await dial(port, options)
+  assert.equal(await roundTrip(client, 1000), 1000)
+  await until(() => server.stats().retries === 1)
+  // The one for the address of the handshake is good for that address alone.
+  let token: Uint8Array | undefined
+  await until(() => {
+    token = context.takeToken(key)
+    return token !== undefined
+  })
+  await relay.rebind('127.0.0.9')
+  assert.equal(await roundTrip(client, 1000), 1000)
+  await until(() => {
+    token = context.takeToken(key)
+    return token !== undefined
+  })
+  context.rememberToken(key, token as Uint8Array)
+  await using next = await dial(port, options)
+  assert.equal(await roundTrip(next, 1000), 1000)
+  assert.equal(server.stats().retries, 1)
 })
