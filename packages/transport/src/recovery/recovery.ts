@@ -15,9 +15,11 @@ const PTO_BACKOFF_MAX = 6
 /** RFC 9002 leaves the cap open; beyond this a long outage would be noticed minutes late. */
 export const PTO_MAX_US = 60_000_000
 /** The same while another path carries the data: a link that returns is noticed this soon, later ones less so. */
+const SPARE_PTO_FIRST_MAX_US = 500_000
 const SPARE_PTO_MAX_US = 1_000_000
 const SPARE_PTO_LATE_MAX_US = 5_000_000
-/** Probe timeouts of a silent path after which its return is less urgent; about half a minute. */
+/** Probe timeouts of a silent path after which its return is less urgent; about four seconds, and half a minute. */
+const SPARE_PTO_FIRST = 10
 const SPARE_PTO_EARLY = 40
 
 /** A mere receiver sends ACKs that nobody acknowledges; beyond this many the oldest are forgotten. */
@@ -355,6 +357,7 @@ export class Recovery {
   // RFC 9002 §6.2.1 doubles without end, so as not to feed congestion: two small packets every few seconds do not
   #ptoMaxUs(): Micros {
     if (!this.isSpare) return this.hasSiblings ? SPARE_PTO_LATE_MAX_US : PTO_MAX_US
+    if (this.ptoCount <= SPARE_PTO_FIRST) return SPARE_PTO_FIRST_MAX_US
     return this.ptoCount <= SPARE_PTO_EARLY ? SPARE_PTO_MAX_US : SPARE_PTO_LATE_MAX_US
   }
 

@@ -39,6 +39,14 @@ test('adaptive takes a much slower path along once the transfer has lasted long 
   assert.equal(after(scheduler, moment, 20_000_000), 1)
 })
 
+test('adaptive takes a much slower path along at once when the fast one alone would be busy with what waits', () => {
+  const moment = fastIsFull({ rttUs: 640_000, windowPackets: 150 })
+  assert.equal(new Adaptive().pick(moment), WAIT)
+  // Twenty-five seconds at the rate of the fast path.
+  moment.queuedBytes = 150_000_000
+  assert.equal(new Adaptive().pick(moment), 1)
+})
+
 test('adaptive begins anew after a pause', () => {
   const scheduler = new Adaptive()
   const moment = fastIsFull({ rttUs: 640_000, windowPackets: 100 })

@@ -16,7 +16,8 @@ const LOSS_PENALTY = 10
 /**
  * Data on a slow path holds up, at the receiver, what the fast one brings meanwhile; the stream as a whole comes that
  * much later, once. In exchange the path adds its rate for as long as the transfer lasts, and nobody knows how long that
- * is: a transfer is expected to go on for as long as it has gone on already. So
+ * is: a transfer is expected to go on for as long as it has gone on already, or as the best path alone would need for what
+ * waits now. So
  * - short transfers use the fast paths, and slow ones join as the transfer lasts, the slower the later;
  * - a slow path with little rate, by losses for example, is left alone while its wait costs more than it adds;
  * - when the rest of all streams is known, a path is used only if what it takes arrives before the best one is done.
@@ -52,7 +53,8 @@ export class Adaptive implements PacketScheduler {
     if (!lane.hasRttSample || lane.smoothedRttUs <= main.smoothedRttUs) return true
     const detourUs = (lane.smoothedRttUs - main.smoothedRttUs) / 2
     if (schedule.isEnding && isLate(lane, main, schedule.queuedBytes)) return false
-    const expectedUs = Math.max(schedule.nowUs - this.#beganUs, EXPECTED_MIN_US)
+    const lastedUs = schedule.nowUs - this.#beganUs
+    const expectedUs = Math.max(lastedUs, schedule.queuedBytes / rateOf(main), EXPECTED_MIN_US)
     const packetsPerRound = lane.windowBytes / lane.mtuBytes
     const waitUs = detourUs + Math.min(1, lane.lossRatio * packetsPerRound) * LOSS_ROUNDS * lane.smoothedRttUs
     const costBytes = waitUs * rateOf(main)
