@@ -40,9 +40,12 @@ export class CliProcess {
   #stderr = ''
   #onOutput: (() => void) | undefined
 
-  /** @param wrapper a command that runs ours, e.g. in another network namespace. */
+  /**
+   * @param t undefined = the caller ends it, e.g. where tests share one process.
+   * @param wrapper a command that runs ours, e.g. in another network namespace.
+   */
   constructor(
-    t: TestContext,
+    t: TestContext | undefined,
     directory: string,
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
@@ -62,7 +65,7 @@ export class CliProcess {
         this.#onOutput?.()
       })
     })
-    running.get(t)?.push(this)
+    if (t !== undefined) running.get(t)?.push(this)
   }
 
   /** The first match in what it has printed so far or prints next, on either stream. */

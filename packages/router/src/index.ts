@@ -1,6 +1,7 @@
 /** The HTTP/3 stream router: configuration, proxy, metrics, reports, demo services and the client that exercises them. */
 export { type ClientTask, type PlanOptions, planRound } from './client/plan.ts'
 export { type ClientReport, type ClientRunOptions, type ClientStream, runClient } from './client/run.ts'
+export { checkCertificateNames } from './config/certificate-names.ts'
 export { defaultConfig, loadConfig, parseConfig } from './config/load.ts'
 export { upstreamsOf } from './config/service-schema.ts'
 export {

@@ -200,7 +200,7 @@ export class StreamProxy {
       for await (const chunk of reply.body) {
         metrics.onResponseBytes(chunk.byteLength, nowMs())
         watch.feed(this.#clientTimeoutMs)
-        await response.write(chunk)
+        await exchange.unlessAborted(response.write(chunk))
         watch.pause()
       }
       isRead = true
@@ -277,6 +277,7 @@ class Exchange {
   isConfirmed = false
   readonly #controller = new AbortController()
   readonly #onClientGone: () => void
+  #rejectWait: ((reason: UpstreamFailure) => void) | undefined
 
   constructor(
     request: ExchangeRequest,
@@ -308,6 +309,16 @@ class Exchange {
 
   abort(reason: UpstreamFailure): void {
     this.#controller.abort(reason)
+    this.#rejectWait?.(reason)
+  }
+
+  /** Settles like `promise`, or rejects when the exchange is aborted: a client that takes nothing may never settle it. */
+  async unlessAborted(promise: Promise<void>): Promise<void> {
+    const waiting = Promise.withResolvers<void>()
+    this.#rejectWait = waiting.reject
+    promise.then(waiting.resolve, waiting.reject)
+    await waiting.promise
+    this.#rejectWait = undefined
   }
 
   release(): void {

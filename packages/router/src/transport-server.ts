@@ -1,7 +1,7 @@
 /** HTTP/3 over our QUIC as the router's front: listening, one handler per request, orderly shutdown. */
 import { lookup } from 'node:dns/promises'
 import { type Http3ServerConnection, h3ErrorCodes, serveHttp3 } from '@quicether/http3'
-import { type Diagnostics, listen, type QuicConnection, type QuicListener } from '@quicether/net'
+import { type Diagnostics, listen, type QuicConnection, type QuicListener, type WorkerSeat } from '@quicether/net'
 import { TcpFront } from './front/tcp-front.ts'
 import { toExchangeRequest, toExchangeResponse } from './http3-exchange.ts'
 import { diagnosticsOf } from './transport-diagnostics.ts'
@@ -20,14 +20,25 @@ const webTransportSessions = 16
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Throws `UserError` (`ERR_PORT_IN_USE`, `ERR_LISTEN`, `ERR_CERTIFICATE`, `ERR_RESULTS`). */
-export const listenHttp3: ServerListen = async (options, onConnection) => {
+export const listenHttp3: ServerListen = (options, onConnection) => listenAt(options, onConnection)
+
+/** The same for a worker, on the sockets of its seat. */
+export function listenOnSeat(seat: WorkerSeat): ServerListen {
+  return (options, onConnection) => listenAt({ ...options, seat }, onConnection)
+}
+
+interface Options extends ServerListenOptions {
+  readonly seat?: WorkerSeat
+}
+
+async function listenAt(options: Options, onConnection: OnServerConnection): Promise<ServerListener> {
   const address = await resolveAddress(options)
   if (options.tcp !== true) return await listenQuic(options, address, onConnection)
   return await listenBoth(options, address, onConnection)
 }
 
 async function listenQuic(
-  options: ServerListenOptions,
+  options: Options,
   address: string,
   onConnection: OnServerConnection,
 ): Promise<ServerListener> {
@@ -42,7 +53,7 @@ async function listenQuic(
 
 /** TCP and UDP on one port number; when any will do, one that is free for both. */
 async function listenBoth(
-  options: ServerListenOptions,
+  options: Options,
   address: string,
   onConnection: OnServerConnection,
 ): Promise<ServerListener> {
@@ -102,7 +113,7 @@ function withFront(quic: ServerListener, front: TcpFront, first: CertificatePair
 }
 
 async function serve(
-  options: ServerListenOptions,
+  options: Options,
   address: string,
   diagnostics: Diagnostics,
   onConnection: OnServerConnection,
@@ -118,6 +129,7 @@ async function serve(
       earlyData: options.earlyData,
       config: { idleTimeoutUs: options.idleTimeoutMs * 1000, maxStreamsBidi: options.maxStreams },
       ...hooks,
+      ...(options.seat === undefined ? {} : { seat: options.seat }),
     },
     (connection) => {
       serving.set(connection, serveConnection(connection, options, onConnection))
@@ -205,7 +217,8 @@ function serveConnection(
   )
 }
 
-async function resolveAddress(options: ServerListenOptions): Promise<string> {
+/** Throws `UserError` (`ERR_LISTEN`) for a name that does not resolve. */
+export async function resolveAddress(options: Pick<ServerListenOptions, 'host'>): Promise<string> {
   try {
     return (await lookup(options.host)).address
   } catch (error) {
@@ -218,7 +231,11 @@ async function resolveAddress(options: ServerListenOptions): Promise<string> {
   }
 }
 
-function listenError(error: unknown, options: ServerListenOptions): unknown {
+/** What `listen` throws, in the user's words. */
+export function listenError(
+  error: unknown,
+  options: Pick<ServerListenOptions, 'host' | 'port' | 'certificateLabel'>,
+): unknown {
   if (error instanceof UserError) return error
   const code = codeOf(error)
   const where = `${options.host}:${options.port}`

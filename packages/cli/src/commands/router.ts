@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import {
+  checkCertificateNames,
   defaultConfig,
   formatMs,
   isLoopback,
@@ -9,6 +10,7 @@ import {
   messageOf,
   type Operations,
   parseListenPlace,
+  type ReportPaths,
   type Router,
   type RouterConfig,
   type RouterLog,
@@ -21,12 +23,14 @@ import {
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type CertificateFiles, loadCertificate, selfMadeCertificate } from '../certificates.ts'
+import { addWorkersOption } from '../files/worker-flags.ts'
 import { examples } from '../help.ts'
 import { logLevel, portNumber, wholeNumber } from '../option-values.ts'
 import { tellParent, untilStopped } from '../parent-link.ts'
 import { startTcpdump, type Tcpdump } from '../tcpdump.ts'
 import { LiveView } from '../terminal/live-view.ts'
 import { checkReport } from './router-check.ts'
+import { runRouterWorkers } from './router-workers.ts'
 
 interface RouterFlags {
   readonly config?: string
@@ -45,14 +49,14 @@ interface RouterFlags {
   readonly accessLog?: string
   readonly watch?: boolean
   readonly check?: string
+  readonly workers?: number
   readonly logLevel: string
   readonly live: boolean
 }
 
 /** Adds the command to the program. */
 export function addRouterCommand(program: Command): void {
-  program
-    .command('router')
+  addWorkersOption(program.command('router'))
     .summary('route HTTP/3 streams to services')
     .description(
       'Serves HTTP/3 and routes each stream by its path to an HTTP service. Without a configuration: /video, /text and /control to the demo services.',
@@ -95,6 +99,7 @@ export function addRouterCommand(program: Command): void {
         'quicether router --keylog keys.log --capture router.pcapng',
         'quicether router --cert cert.pem --key key.pem --host 0.0.0.0',
         'quicether router --config router.toml --admin 127.0.0.1:9180',
+        'quicether router --config router.toml --workers auto',
         'quicether router --check router.toml',
       ]),
     )
@@ -113,6 +118,20 @@ async function runRouter(flags: RouterFlags): Promise<void> {
   const output = new Output(flags.logLevel)
   const late: { router?: Router; operations?: Operations } = {}
   const isReloadable = flags.config !== undefined || config.router.certificate !== undefined
+  const keylogFile = config.diagnostics.keylog ?? environmentKeylog()
+  if (flags.workers !== undefined && flags.workers > 1) {
+    const paths = await runRouterWorkers({
+      setup,
+      workers: flags.workers,
+      keylogFile,
+      log: output.log,
+      load: isReloadable ? () => readSetup(flags) : undefined,
+      hasTcpdump: flags.tcpdump !== undefined,
+      onLine: (line) => output.print(line),
+      announce: (place) => announceRoutes(place, config, certificate, output),
+    })
+    return printReports(paths, output)
+  }
   const stopped = untilStopped({
     ...(isReloadable ? { onHangup: () => void late.operations?.reload('SIGHUP') } : {}),
     onSecond: () => void late.router?.closeNow(),
@@ -121,7 +140,7 @@ async function runRouter(flags: RouterFlags): Promise<void> {
   const router = await startRouter({
     ...setup,
     diagnostics: {
-      keylogFile: config.diagnostics.keylog ?? environmentKeylog(),
+      keylogFile,
       qlogDirectory: config.diagnostics.qlog,
       captureFile: config.diagnostics.capture,
     },
@@ -152,10 +171,14 @@ async function runRouter(flags: RouterFlags): Promise<void> {
     await late.operations?.close()
     await tcpdump?.stop()
   }
-  // On a disk that fails there may be none; that has been said already.
+  printReports(router.paths, output)
+}
+
+/** On a disk that fails there may be none; that has been said already. */
+function printReports({ report, metrics }: ReportPaths, output: Output): void {
   for (const [name, file] of [
-    ['report', router.paths.report],
-    ['metrics', router.paths.metrics],
+    ['report', report],
+    ['metrics', metrics],
   ] as const) {
     if (existsSync(file)) output.print(`${name.padEnd(8)} ${file}`)
   }
@@ -223,8 +246,10 @@ export function environmentKeylog(): string | undefined {
 
 async function certificateFor(config: RouterConfig): Promise<CertificateFiles> {
   const { certificate, private_key: key } = config.router
-  if (certificate === undefined || key === undefined) return await selfMadeCertificate()
-  return loadCertificate(certificate, key)
+  const isSelfMade = certificate === undefined || key === undefined
+  const pair = isSelfMade ? await selfMadeCertificate() : loadCertificate(certificate, key)
+  checkCertificateNames(config, pair)
+  return pair
 }
 
 function announce(
@@ -234,21 +259,28 @@ function announce(
   operations: Operations,
   output: Output,
 ): void {
-  output.print(
-    `listening   https://${router.host.includes(':') ? `[${router.host}]` : router.host}:${router.port} (HTTP/3 over QUIC)`,
-  )
-  for (const service of config.service) {
-    const where = `${service.hosts.join(',')}${service.prefix}`
-    const urls = upstreamsOf(service).map(({ url }) => url)
-    output.print(`route       ${where} -> ${urls.join(', ')} (${service.name})`)
-  }
-  output.print(`certificate ${certificate.certificateLabel}`)
+  announceRoutes(router, config, certificate, output)
   const [first, second] = operations.addresses
   const admin = config.admin.listen === undefined ? undefined : first
   const metrics = config.admin.listen === undefined ? first : second
   if (admin !== undefined) output.print(`admin       ${admin}`)
   if (metrics !== undefined) output.print(`metrics     ${metrics}`)
   output.print(`results     ${router.paths.directory}`)
+}
+
+function announceRoutes(
+  { host, port }: Pick<Router, 'host' | 'port'>,
+  config: RouterConfig,
+  certificate: CertificateFiles,
+  output: Output,
+): void {
+  output.print(`listening   https://${host.includes(':') ? `[${host}]` : host}:${port} (HTTP/3 over QUIC)`)
+  for (const service of config.service) {
+    const where = `${service.hosts.join(',')}${service.prefix}`
+    const urls = upstreamsOf(service).map(({ url }) => url)
+    output.print(`route       ${where} -> ${urls.join(', ')} (${service.name})`)
+  }
+  output.print(`certificate ${certificate.certificateLabel}`)
 }
 
 /** A crash still leaves a report behind. */
