@@ -23,6 +23,8 @@ const STARTUP_MS = 60_000
 const RESULT_MS = 180_000
 const STOP_GRACE_MS = 2_000
 const SETTLE_MS = 700
+/** Handshakes that must have been resumed, or their early data accepted, in the cases about that. */
+const MODE_SHARE_MIN = 0.9
 
 interface Pair {
   readonly server: PeerProcess
@@ -39,7 +41,7 @@ export async function measure(contender: Contender, subject: Case, options: RunO
     case 'bulk':
       return await withPair(contender, subject, options, {}, (pair) => bulk(pair, subject))
     case 'count':
-      return await withPair(contender, subject, options, {}, count)
+      return await withPair(contender, subject, options, {}, (pair) => count(pair, subject))
     case 'latency':
       return await withPair(contender, subject, options, {}, latency)
     case 'setup':
@@ -113,12 +115,16 @@ async function bulk(pair: Pair, subject: Case): Promise<Figures> {
   return figures.slice(0, subject.metrics.length)
 }
 
-async function count(pair: Pair): Promise<Figures> {
+async function count(pair: Pair, { words }: Case): Promise<Figures> {
   const { result, cpu } = await measured(pair)
   const done = fact(result, 'count')
-  // A handshake that was meant to be resumed and was not would flatter nobody: those that can tell must have done it.
-  if (result['mode'] === 'resumed' && typeof result['resumed'] === 'number' && result['resumed'] < 0.9 * done) {
-    throw new Error(`only ${result['resumed']} of ${done} handshakes were resumed`)
+  // Those that can tell must have done what the case is about.
+  for (const name of ['resumed', 'early']) {
+    const wanted = words['mode'] === 'early' || words['mode'] === name
+    const share = Number(result[name] ?? done) / done
+    if (wanted && result[name] !== undefined && share < MODE_SHARE_MIN) {
+      throw new Error(`only ${String(result[name])} of ${done} handshakes were ${name}`)
+    }
   }
   return [done / fact(result, 'seconds'), (cpu * 1e6) / done]
 }
