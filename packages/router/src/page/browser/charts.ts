@@ -76,7 +76,7 @@ function plotOptions(labels: readonly string[], width: number, format: (value: n
     cursor: { y: false, points: { size: 7 } },
     scales: { x: { time: true }, y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
     axes: [
-      { ...axis, space: 70, values: (_plot, splits) => splits.map(clockTime) },
+      { ...axis, space: 70, size: 30, values: (_plot, splits) => splits.map(clockTime) },
       { ...axis, size: 74, values: (_plot, splits) => splits.map((value) => (value === 0 ? '0' : format(value))) },
     ],
     series: [
