@@ -63,6 +63,7 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   sendText(response, status, 'application/json', `${JSON.stringify(value, null, 2)}\n`)
 }
 
+/** Sends text; never cached, since it is a state. */
 export function sendText(response: ServerResponse, status: number, type: string, text: string): void {
   const body = Buffer.from(text)
   response.writeHead(status, {

@@ -2,6 +2,7 @@
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB'] as const
 
+/** Bytes in units of 1,000. */
 export function bytes(value: number): string {
   let scaled = value
   let unit = 0
@@ -21,6 +22,7 @@ export function bitRate(bytesPerSecond: number): string {
   return `${threeDigits(bits / 1e9)} Gbit/s`
 }
 
+/** A time in milliseconds, down to microseconds; a dash where nothing was measured. */
 export function milliseconds(value: number | null | undefined): string {
   if (value === null || value === undefined) return '–'
   if (value < 1) return `${Math.round(value * 1_000)} µs`
@@ -38,10 +40,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
+/** A share of 1 in percent. */
 export function percent(ratio: number): string {
   return ratio === 0 ? '0 %' : `${threeDigits(ratio * 100)} %`
 }
 
+/** A whole number with its thousands apart. */
 export function count(value: number): string {
   return value.toLocaleString('en-GB')
 }

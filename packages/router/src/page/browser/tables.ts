@@ -12,6 +12,7 @@ interface ColumnHead {
   readonly isNumber?: boolean
 }
 
+/** One row per service, requests without a route included. */
 export function Services({ services }: { readonly services: readonly ServiceDocument[] }): ComponentChildren {
   return table(
     'Services',
@@ -95,6 +96,7 @@ function pathRow(id: number, path: Path): ComponentChildren {
   ])
 }
 
+/** One row per stream, newest first. */
 export function Streams({ streams }: { readonly streams: readonly Stream[] }): ComponentChildren {
   return table(
     'Streams',
