@@ -16,6 +16,7 @@ const commands = {
   peers: { entry: 'tests/bench/peers/main.ts', about: 'every QUIC that can be had, case by case, beside ours' },
   guard: { entry: 'tests/bench/guard/main.ts', about: 'this tree against the committed result' },
   sim: { entry: 'packages/lab/bin/sim.ts', about: 'seeded simulations in virtual time' },
+  docs: { entry: 'scripts/docs.ts', native: false, about: 'the API reference as HTML' },
   spec: { entry: 'scripts/spec.ts', native: false, about: 'requirements of the RFCs: cited, tested, missing' },
   fuzz: { entry: 'tests/fuzz/main.ts', about: 'fuzz one target' },
   soak: { entry: 'tests/soak/main.ts', about: 'the router under load while clients and services are killed' },

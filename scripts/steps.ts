@@ -68,6 +68,7 @@ export const steps: readonly Step[] = [
     tools: [chromium],
   },
   { ...tool('fuzz', ['tests/fuzz/main.ts', '--replay']), isFull: true, limitSeconds: 300 },
+  { ...tool('docs', ['scripts/docs.ts', '--check']), isFull: true, limitSeconds: 300 },
   { ...tool('tournament', ['packages/lab/bin/tournament.ts', '--check']), isFull: true },
   {
     ...tool('interop', ['tests/interop/main.ts']),
