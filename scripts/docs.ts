@@ -42,5 +42,7 @@ const count = Object.keys(project.reflections).length
 if (values.check === true) process.stdout.write(`API reference: ${count} names, no warning\n`)
 else {
   await app.generateDocs(project, out)
-  process.stdout.write(`API reference of ${count} names: ${path.join(path.relative(process.cwd(), out), 'index.html')}\n`)
+  process.stdout.write(
+    `API reference of ${count} names: ${path.join(path.relative(process.cwd(), out), 'index.html')}\n`,
+  )
 }
