@@ -1,7 +1,7 @@
 /** Tests of the proxy against real HTTP services: what clients get when services are well, dead, silent or rude. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -278,4 +278,60 @@ test('a service that talks nonsense gives 502', async (t) => {
     path: '/api',
   })
   assert.equal(exchange.status, 502)
+})
+
+const isMarked = (headers: IncomingHttpHeaders): boolean => headers['early-data'] === '1'
+
+test('a request of 0-RTT is marked, and 425 of the service is repaired when the handshake is complete', async (t) => {
+  const seen: boolean[] = []
+  const url = await serve(t, (request, response) => {
+    seen.push(isMarked(request.headers))
+    response.writeHead(isMarked(request.headers) ? 425 : 200).end('x')
+  })
+  const { run } = fixture(t, { api: url })
+  const handshake = Promise.withResolvers<void>()
+  const { exchange, done } = run({ path: '/api', confirmed: handshake.promise })
+  while (seen.length === 0) await sleep(5)
+  assert.equal(exchange.status, undefined)
+  handshake.resolve()
+  await done
+  assert.equal(exchange.status, 200)
+  assert.deepEqual(seen, [true, false])
+})
+
+test('425 for a request that was marked before it came here goes back to the client', async (t) => {
+  let count = 0
+  const url = await serve(t, (_request, response) => {
+    count++
+    response.writeHead(425).end()
+  })
+  const exchange = await fixture(t, { api: url }).ask({
+    path: '/api',
+    headers: [['early-data', '1']],
+    confirmed: Promise.resolve(),
+  })
+  assert.equal(exchange.status, 425)
+  assert.equal(count, 1)
+})
+
+test('a service that takes no 0-RTT gets its requests after the handshake, unmarked', async (t) => {
+  const seen: boolean[] = []
+  const url = await serve(t, (request, response) => {
+    seen.push(isMarked(request.headers))
+    response.end()
+  })
+  const { run } = fixture(t, { api: url }, 'early_data = false')
+  const handshake = Promise.withResolvers<void>()
+  const { done } = run({ path: '/api', confirmed: handshake.promise })
+  await sleep(50)
+  assert.deepEqual(seen, [])
+  handshake.resolve()
+  await done
+  assert.deepEqual(seen, [false])
+})
+
+test('CONNECT without a protocol is not a way to other addresses', async (t) => {
+  const url = await serve(t, (_request, response) => response.end())
+  const exchange = await fixture(t, { api: url }).ask({ method: 'CONNECT', path: '/api' })
+  assert.equal(exchange.status, 501)
 })

@@ -34,7 +34,15 @@ interface Options extends ServerListenOptions {
 async function listenAt(options: Options, onConnection: OnServerConnection): Promise<ServerListener> {
   const address = await resolveAddress(options)
   if (options.tcp !== true) return await listenQuic(options, address, onConnection)
-  return await listenBoth(options, address, onConnection)
+  if (options.seat === undefined) return await listenBoth(options, address, onConnection)
+  // All workers listen on the port; the kernel gives each TCP connection to one of them.
+  const quic = await listenQuic(options, address, onConnection)
+  try {
+    return withFront(quic, await listenTcp({ ...options, port: quic.port }, address, onConnection), options)
+  } catch (error) {
+    await quic.close(0)
+    throw error
+  }
 }
 
 async function listenQuic(
@@ -69,15 +77,12 @@ async function listenBoth(
   }
 }
 
-async function listenTcp(
-  options: ServerListenOptions,
-  address: string,
-  onConnection: OnServerConnection,
-): Promise<TcpFront> {
+async function listenTcp(options: Options, address: string, onConnection: OnServerConnection): Promise<TcpFront> {
   return await TcpFront.listen(
     {
       ...options,
       address,
+      isShared: options.seat !== undefined,
       maxHeaderBytes: options.maxHeaderBytes ?? defaultHeaderBytes,
       headerTimeoutMs: options.headerTimeoutMs ?? defaultHeaderTimeoutMs,
       // RFC 7838 §3: the alternative is on the same host.

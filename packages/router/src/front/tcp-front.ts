@@ -18,6 +18,8 @@ export interface TcpFrontOptions extends CertificatePair {
   readonly address: string
   /** 0 = any free port. */
   readonly port: number
+  /** Other processes or threads listen on the same port. */
+  readonly isShared: boolean
   readonly maxStreams: number
   readonly maxHeaderBytes: number
   /** For the TLS handshake, and for the header section of each request. */
@@ -241,7 +243,7 @@ function connectionOf(socket: TLSSocket, startedAtMs: number): Parameters<OnServ
 }
 
 async function listening(tls: TlsServer, options: TcpFrontOptions): Promise<void> {
-  tls.listen(options.port, options.address)
+  tls.listen({ port: options.port, host: options.address, reusePort: options.isShared })
   try {
     await once(tls, 'listening')
   } catch (error) {

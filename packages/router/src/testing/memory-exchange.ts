@@ -7,6 +7,8 @@ export interface MemoryExchangeOptions {
   readonly path: string
   readonly headers?: HeaderList
   readonly body?: AsyncIterable<Uint8Array>
+  /** The request came as 0-RTT; resolves when the handshake is complete. */
+  readonly confirmed?: Promise<unknown>
   /** Called before each chunk of the response is accepted; its promise is the client's backpressure. */
   readonly onWrite?: (chunk: Uint8Array) => Promise<void>
 }
@@ -32,6 +34,7 @@ export class MemoryExchange {
       headers: options.headers ?? [],
       body: options.body ?? noBody(),
       signal: this.#controller.signal,
+      confirmed: options.confirmed,
       openedAtMs: performance.now(),
     }
     this.response = {
