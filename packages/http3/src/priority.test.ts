@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Http3Client } from './client.ts'
 import { formatPriority, parsePriority } from './priority.ts'
-import { serveHttp3 } from './server.ts'
+import { type Http3Handler, serveHttp3 } from './server.ts'
 import { EngineWorld } from './testing/engine-connection.ts'
 import { createMemoryPair } from './testing/memory-connection.ts'
 import { frame, headersFrame, RawPeer, varint } from './testing/raw-peer.ts'
@@ -57,7 +57,7 @@ test('the Priority field of a request orders its response (RFC 9218 §5)', () =>
   const plain = peer.openBidi(headersFrame(GET))
   const urgent = peer.openBidi(headersFrame([...GET, ['priority', 'u=1']]))
   const split = peer.openBidi(headersFrame([...GET, ['priority', 'u=5'], ['priority', 'i']]))
-  assert.deepEqual(priorityOf(plain), { priority: 3, isIncremental: false })
+  assert.deepEqual(priorityOf(plain), { priority: 3, isIncremental: true })
   assert.deepEqual(priorityOf(urgent), { priority: 1, isIncremental: false })
   assert.deepEqual(priorityOf(split), { priority: 5, isIncremental: true })
 })
@@ -78,7 +78,7 @@ test('updates of requests that never come take no more than their share of memor
   for (let n = 0; n < 500; n++) peer.write(control, update(n * 4, 'u=0'))
   // The first one was pushed out by later ones.
   const id = peer.openBidi(headersFrame(GET))
-  assert.deepEqual(priorityOf(id), { priority: 3, isIncremental: false })
+  assert.deepEqual(priorityOf(id), { priority: 3, isIncremental: true })
   staysOpen(peer)
 })
 
@@ -144,6 +144,23 @@ test('a server may say it better than the client (RFC 9218 §8)', async () => {
   const response = await client.request({ method: 'GET', authority: 'a.test', priority: { urgency: 5 } })
   await response.body.bytes()
   assert.deepEqual(pair.network.server.priorities.get(response.streamId), { priority: 1, isIncremental: true })
+})
+
+test('requests that say nothing of priority take turns: a long response does not hold up a short one', async () => {
+  const world = new EngineWorld({ server: { streamScheduler: 'rfc9218' } }, (connection) => {
+    const handler: Http3Handler = (request, response) =>
+      response.send(200, [], new Uint8Array(request.path === '/long' ? 2_000_000 : 20_000))
+    serveHttp3(connection, handler, { closeGraceMs: 0 })
+  })
+  const client = new Http3Client(world.client)
+  const order: string[] = []
+  const get = async (path: string) => {
+    const response = await client.request({ method: 'GET', authority: 'a.test', path })
+    await response.body.bytes()
+    order.push(path)
+  }
+  await world.settle(Promise.all([get('/long'), get('/short')]))
+  assert.deepEqual(order, ['/short', '/long'])
 })
 
 test('over the engine the urgent response overtakes those asked for before it', async () => {

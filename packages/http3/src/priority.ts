@@ -3,7 +3,7 @@ import type { StreamId, StreamTransport } from '@quicether/transport'
 import { varintLength, writeVarint } from '@quicether/wire'
 import { H3ConnectionError } from './errors.ts'
 import { decodeIntegerPayload, encodeFrame, FrameType } from './frames.ts'
-import { type HeaderList, headerValues } from './headers.ts'
+import { type HeaderList, headerValue, headerValues } from './headers.ts'
 
 export interface Priority {
   /** 0 = most urgent to 7 = background; 3 when absent (RFC 9218 §4.1). */
@@ -14,6 +14,9 @@ export interface Priority {
 
 /** RFC 9218 §4: what holds where nobody has said otherwise. */
 export const defaultPriority = { urgency: 3, isIncremental: false } as const satisfies Priority
+
+/** Of clients that know nothing of priorities: a long response must not hold up all that were asked for after it. */
+const UNSAID: Priority = { isIncremental: true }
 
 /** Updates kept for requests that have not arrived; the oldest go first. */
 const EARLY_UPDATES_MAX = 64
@@ -109,11 +112,15 @@ export class RequestPriorities {
     }
   }
 
-  /** A request has arrived. Returns what holds for it: the update that overtook it, else its field, else the defaults. */
+  /**
+   * A request has arrived, or is about to be sent. Returns what holds for it: the update that overtook it, else its field.
+   * Where nobody has said anything it takes turns with the others (docs/decisions/011).
+   */
   onRequest(id: StreamId, headers: HeaderList): Required<Priority> {
     const update = this.#early.get(id)
     this.#early.delete(id)
-    const priority = { ...defaultPriority, ...(update ?? priorityOf(headers)) }
+    const said = update ?? (headerValue(headers, 'priority') === undefined ? UNSAID : priorityOf(headers))
+    const priority = { ...defaultPriority, ...said }
     this.#apply(id, priority)
     return priority
   }

@@ -230,6 +230,8 @@ export class WebTransportHub {
     const { id } = parts
     const stream = this.#options.createStream({ ...parts, onClosed: () => this.#streams.delete(id) })
     this.#streams.set(id, { stream, sessionId })
+    // Nobody says which stream of a session comes first: they take turns.
+    stream.setPriority({ isIncremental: true })
     return stream
   }
 

@@ -132,7 +132,12 @@ async function serve(
       identities: [identityOf(options)],
       alpn: ['h3'],
       earlyData: options.earlyData,
-      config: { idleTimeoutUs: options.idleTimeoutMs * 1000, maxStreamsBidi: options.maxStreams },
+      // RFC 9218: responses in the order of their priorities; those without one take turns
+      config: {
+        idleTimeoutUs: options.idleTimeoutMs * 1000,
+        maxStreamsBidi: options.maxStreams,
+        streamScheduler: 'rfc9218',
+      },
       ...hooks,
       ...(options.seat === undefined ? {} : { seat: options.seat }),
     },

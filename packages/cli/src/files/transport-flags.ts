@@ -42,9 +42,7 @@ export function addTransportOptions(command: Command): Command {
     )
     .option('--weights <numbers>', 'for the scheduler weighted: weights of the paths by ID, e.g. 3,1', weights)
     .addOption(
-      new Option('--stream-scheduler <name>', 'which stream goes next')
-        .choices(streamSchedulers)
-        .default(transportDefaults.streamScheduler),
+      new Option('--stream-scheduler <name>', 'which stream goes next').choices(streamSchedulers).default('rfc9218'),
     )
     .addOption(
       new Option('--congestion <name>', 'congestion control of each path')
