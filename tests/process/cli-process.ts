@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 
 const main = join(import.meta.dirname, '../../packages/cli/src/main.ts')
-const waitMs = 20_000
+const waitMs = 60_000
 
 export interface CliResult {
   /** -1 when a signal ended it. */

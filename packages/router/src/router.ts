@@ -1,7 +1,7 @@
 /** The router: HTTP/3 in front, services behind, metrics and reports beside, reloaded and drained while it serves. */
 import type { RouterConfig } from './config/schema.ts'
 import { type LiveCounts, MetricsCollector } from './metrics/collector.ts'
-import type { ReportReason } from './metrics/document.ts'
+import type { MetricsDocument, ReportReason } from './metrics/document.ts'
 import { type ConfigChange, diffConfig, mergeReloadable, touchesRouting } from './ops/config-diff.ts'
 import { certificateFacts, certificateLine } from './ops/certificate-facts.ts'
 import { ConnectionBook, type ConnectionLog } from './ops/connection-book.ts'
@@ -29,6 +29,8 @@ export interface RouterOptions extends RouterSetup {
   readonly diagnostics: Diagnostics
   readonly log: RouterLog
   readonly listen: ServerListen
+  /** Takes the documents of the reports, which are then not written: for a worker, whose group writes them. */
+  readonly onDocument?: (document: MetricsDocument) => void
 }
 
 interface RouterParts {
@@ -214,6 +216,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     runId,
     intervalMs: config.results.interval_ms,
     snapshot: (reason) => collector.snapshot(reason),
+    onDocument: options.onDocument,
     onTrouble,
   })
   try {

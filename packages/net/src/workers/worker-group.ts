@@ -154,6 +154,11 @@ export class WorkerGroup implements AsyncDisposable {
     }
   }
 
+  /** What workers that are started later get as `seat.data`. */
+  setData(data: unknown): void {
+    this.#data = data
+  }
+
   /** Says something to every worker's `seat.onTold`. */
   tell(value: unknown): void {
     for (const { current } of this.#posts) current?.tell(value)
@@ -176,9 +181,15 @@ export class WorkerGroup implements AsyncDisposable {
     return turn
   }
 
-  /** Ends all workers: new connections are refused, running ones may end within `graceMs`. Never rejects. */
-  close(options: { readonly graceMs?: number } = {}): Promise<void> {
-    this.#closed ??= this.#close(options.graceMs ?? 0)
+  /**
+   * Ends all workers: new connections are refused, running ones may end within `graceMs`. Never rejects. A second call can
+   * only hasten the first.
+   */
+  close({ graceMs = 0 }: { readonly graceMs?: number } = {}): Promise<void> {
+    if (this.#closed === undefined) this.#closed = this.#close(graceMs)
+    else
+      for (const { current, predecessor } of this.#posts)
+        for (const each of [current, predecessor]) void each?.close(graceMs)
     return this.#closed
   }
 

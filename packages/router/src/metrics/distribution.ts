@@ -57,7 +57,8 @@ export class Distribution {
 
   /** What the quantiles of a summary were taken from; undefined for one that was not made here. */
   static sampleOf(summary: DistributionSummary): readonly number[] | undefined {
-    return sources.get(summary)?.#reservoir.slice()
+    const source = sources.get(summary)
+    return source === undefined ? undefined : source.#reservoir.slice()
   }
 }
 

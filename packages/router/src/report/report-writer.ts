@@ -17,6 +17,8 @@ export interface ReportWriterOptions {
   readonly runId: string
   readonly intervalMs: number
   readonly snapshot: (reason: ReportReason) => MetricsDocument
+  /** Takes the documents; then nothing is written. */
+  readonly onDocument?: ((document: MetricsDocument) => void) | undefined
   /** Called once per spell of failures, and once when writing works again. */
   readonly onTrouble: (message: string) => void
 }
@@ -70,6 +72,11 @@ export class ReportWriter {
   write(reason: ReportReason): boolean {
     try {
       const document = this.#options.snapshot(reason)
+      const { onDocument } = this.#options
+      if (onDocument !== undefined) {
+        onDocument(document)
+        return true
+      }
       makeDirectory(this.paths.directory)
       writeAtomically(this.paths.metrics, `${JSON.stringify(document, null, 2)}\n`)
       writeAtomically(this.paths.report, textReport(document))
