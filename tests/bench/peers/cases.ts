@@ -18,11 +18,21 @@ export interface Case {
   /** Words for the client, without those of the run (`port`, `ca`, `seconds`, `warmup`). */
   readonly words: Readonly<Record<string, string | number>>
   readonly metrics: readonly Metric[]
-  /** Only contenders that name it run it: limits of the machine have cases of their own. */
-  readonly isLimit?: boolean
+  /** Only contenders that name it run it: limits of the machine and proxies have cases of their own. */
+  readonly isNamed?: boolean
 }
 
-export const groups = ['bulk', 'requests', 'handshakes', 'setup', 'latency', 'memory', 'scale', 'limits'] as const
+export const groups = [
+  'bulk',
+  'requests',
+  'handshakes',
+  'setup',
+  'latency',
+  'memory',
+  'scale',
+  'router',
+  'limits',
+] as const
 export type Group = (typeof groups)[number]
 
 const rate: Metric = { name: 'rate', unit: 'bit/s', better: 'more' }
@@ -75,7 +85,20 @@ function memory(name: string, about: string, what: 'idle' | 'streams', steps: st
 }
 
 function limit(name: string, about: string, kind: Case['kind'], metrics: readonly Metric[]): Case {
-  return { name, group: 'limits', about, kind, words: { case: name }, metrics, isLimit: true }
+  return { name, group: 'limits', about, kind, words: { case: name }, metrics, isNamed: true }
+}
+
+function proxy(kind: 'requests' | 'download' | 'upload', concurrency: number, about: string): Case {
+  const isBulk = kind !== 'requests'
+  return {
+    name: `router-${kind}`,
+    group: 'router',
+    about: `reverse proxy from HTTP/3 to HTTP/1.1, one connection of quic-go: ${about}`,
+    kind: isBulk ? 'bulk' : 'count',
+    words: { case: 'h3', kind, concurrency },
+    metrics: isBulk ? [rate, cpu] : [perSecond, cpuEach],
+    isNamed: true,
+  }
 }
 
 export const cases: readonly Case[] = [
@@ -122,6 +145,9 @@ export const cases: readonly Case[] = [
     words: { case: 'scale', concurrency: 32, connections: '10,10000' },
     metrics: [{ name: 'cost', unit: 'ratio', better: 'less' }],
   },
+  proxy('requests', 32, 'small requests, 32 at once; cpu is that of proxy and client'),
+  proxy('download', 1, 'one download'),
+  proxy('upload', 1, 'one upload'),
   limit('udp', 'UDP with GSO and GRO: no cryptography, no protocol', 'bulk', [rate, cpu]),
   limit('sealed', 'the same with AES-128-GCM and header protection (ring) and a copy on each side', 'bulk', [
     rate,

@@ -1,7 +1,7 @@
 /** Draws medians as bars, one group of bars for each case, on a logarithmic scale: the slowest differ a thousandfold. */
 import { cases } from './cases.ts'
 import { format } from './report.ts'
-import { OURS, type Result } from './result.ts'
+import { isOurs, type Result } from './result.ts'
 
 const WIDTH = 760
 const ROW = 17
@@ -24,7 +24,7 @@ export function chart(result: Result): string {
     y += HEAD - 10
     for (const { contender, median, unit } of rows) {
       const width = Math.max(2, BAR * (1 - Math.log10(largest / median) / decades))
-      const kind = contender === OURS ? 'ours' : 'other'
+      const kind = isOurs(contender) ? 'ours' : 'other'
       parts.push(
         `<text class="name" x="${LEFT - 6}" y="${y + 12}">${xml(contender)}</text>`,
         `<rect class="${kind}" x="${LEFT}" y="${y + 2}" width="${width.toFixed(1)}" height="${ROW - 5}" rx="2"/>`,

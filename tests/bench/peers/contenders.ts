@@ -1,7 +1,7 @@
 /** The implementations that are measured side by side: where each comes from, how it is started, what it cannot do. */
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { cache, installAioquic, installGo, installNpm, installPicoquic, installRust } from './install.ts'
+import { cache, installAioquic, installCaddy, installGo, installNpm, installPicoquic, installRust } from './install.ts'
 
 const programs = fileURLToPath(new URL('programs/', import.meta.url))
 
@@ -10,16 +10,20 @@ export interface Contender {
   readonly about: string
   /** Cases or groups of cases it has no way to run, with the reason. */
   readonly lacks: Readonly<Record<string, string>>
-  /** Cases of the limits that it stands for; it then runs no others. */
-  readonly limits?: readonly string[]
+  /** The cases it is there for, those no other runs; it then runs no others. */
+  readonly only?: readonly string[]
   /** Makes it ready; returns its version. Throws what is missing and how to get it. */
   install(): Promise<string>
   /** Program and its first words; role and `name=value` words follow. */
   readonly command: readonly string[]
+  /** Another program as the client. */
+  readonly client?: readonly string[]
 }
 
 const node = [process.execPath, '--expose-gc', '--disable-warning=ExperimentalWarning']
 const rust = join(cache, 'rust', 'release')
+const quicgo = join(cache, 'bin', 'quicgo')
+const proxied = ['router-requests', 'router-download', 'router-upload']
 
 export const contenders: readonly Contender[] = [
   {
@@ -48,7 +52,7 @@ export const contenders: readonly Contender[] = [
     about: 'Go, GSO',
     lacks: {},
     install: () => installGo(),
-    command: [join(cache, 'bin', 'quicgo')],
+    command: [quicgo],
   },
   {
     name: 'picoquic',
@@ -90,10 +94,28 @@ export const contenders: readonly Contender[] = [
     command: [...node, join(programs, 'matrixai.ts'), join(cache, 'matrixai')],
   },
   {
+    name: 'quicether-router',
+    about: 'quicether router before a Go service, loaded by quic-go',
+    lacks: {},
+    only: proxied,
+    install: async () => `Node ${process.version}, client and service: Go, quic-go ${await installGo()}`,
+    command: [...node, join(programs, 'proxy.ts'), 'quicether', quicgo],
+    client: [quicgo],
+  },
+  {
+    name: 'caddy',
+    about: "Debian's Caddy as reverse proxy before the same service, under the same load",
+    lacks: {},
+    only: proxied,
+    install: () => installCaddy(),
+    command: [...node, join(programs, 'proxy.ts'), 'caddy', quicgo],
+    client: [quicgo],
+  },
+  {
     name: 'limits',
     about: 'the machine itself: a Rust program without a protocol',
     lacks: {},
-    limits: ['udp', 'sealed', 'aead'],
+    only: ['udp', 'sealed', 'aead'],
     install: () => installRust('quinn-udp'),
     command: [join(rust, 'limits')],
   },
@@ -101,7 +123,7 @@ export const contenders: readonly Contender[] = [
     name: 'node:dgram',
     about: 'datagrams of Node.js without a protocol',
     lacks: {},
-    limits: ['dgram'],
+    only: ['dgram'],
     install: async () => `Node ${process.version}`,
     command: [...node, join(programs, 'dgram.ts')],
   },

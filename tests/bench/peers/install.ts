@@ -7,6 +7,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { ensureTool } from '../../../scripts/tools.ts'
 import { peers } from '../../interop/peers.ts'
 
 const run = promisify(execFile)
@@ -80,6 +81,18 @@ export async function installPicoquic(): Promise<string> {
     await step('sh', [build, folder, program], needs)
   })
   return readFileSync(join(folder, 'version'), 'utf8').trim()
+}
+
+/** Debian's package; installed when root, else asked for. */
+export async function installCaddy(): Promise<string> {
+  const reason = await ensureTool({
+    command: 'caddy',
+    apt: ['caddy'],
+    why: 'the reverse proxy that ours is held against',
+  })
+  if (reason !== undefined) throw new MissingError(reason)
+  await installGo()
+  return (await run('caddy', ['version'])).stdout.trim()
 }
 
 /** Makes certificates with the same tool as the interop runner. */

@@ -9,7 +9,7 @@ import { chart } from './chart.ts'
 import { contenders } from './contenders.ts'
 import { installCertificateMaker } from './install.ts'
 import { markdown, replaceMarked, table } from './report.ts'
-import { type Absence, OURS, type Result } from './result.ts'
+import { type Absence, isOurs, type Result } from './result.ts'
 import { type Choice, conclude, environment, installAll, measureAll } from './session.ts'
 
 const usage = `Usage: npm run bench:peers -- [--only NAME,…] [--repeats N] [--seconds X] [--quick] [--docs] [--out FILE] [--keep]
@@ -81,7 +81,7 @@ function choose(only: string | undefined): Choice {
 
 /** Only our own failures fail the run: what others cannot do stands in the table. */
 function judge(absent: readonly Absence[]): number {
-  const failures = absent.filter(({ contender, reason }) => contender === OURS && reason.startsWith('failed'))
+  const failures = absent.filter(({ contender, reason }) => isOurs(contender) && reason.startsWith('failed'))
   for (const { subject, reason } of failures) console.error(`bench:peers: ${subject}: ${reason}`)
   return failures.length === 0 ? 0 : 1
 }

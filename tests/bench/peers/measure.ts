@@ -66,7 +66,8 @@ async function withPair<T>(
   const log = (role: string) =>
     join(folder, `${contender.name.replace(':', '-')}-${subject.name}-${++runs}-${role}.log`)
   const start = (role: 'server' | 'client', given: Readonly<Record<string, string | number>>) => {
-    const command = [...contender.command, role, ...Object.entries(given).map(([name, value]) => `${name}=${value}`)]
+    const program = role === 'client' ? (contender.client ?? contender.command) : contender.command
+    const command = [...program, role, ...Object.entries(given).map(([name, value]) => `${name}=${value}`)]
     return new PeerProcess(`${contender.name} ${role}`, command, {}, log(role))
   }
   const mode = subject.words['mode'] === undefined ? {} : { mode: subject.words['mode'] }
@@ -84,7 +85,12 @@ async function withPair<T>(
     }
     const client = start('client', given)
     try {
-      return await take({ server, client, serverPid: pidOf(server), clientPid: pidOf(client) })
+      return await take({
+        server,
+        client,
+        serverPid: Number(listening['pid'] ?? pidOf(server)),
+        clientPid: pidOf(client),
+      })
     } finally {
       await client.stop(STOP_GRACE_MS)
     }
@@ -126,7 +132,8 @@ async function count(pair: Pair, { words }: Case): Promise<Figures> {
       throw new Error(`only ${String(result[name])} of ${done} handshakes were ${name}`)
     }
   }
-  return [done / fact(result, 'seconds'), (cpu * 1e6) / done]
+  const total = Number(result['totalCount'] ?? done)
+  return [done / fact(result, 'seconds'), (cpu * 1e6) / total]
 }
 
 async function latency(pair: Pair): Promise<Figures> {

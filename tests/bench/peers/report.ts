@@ -1,6 +1,6 @@
 /** Prints a result as text for the terminal and as the page docs/performance.md holds between its marks. */
 import { cases, type Unit } from './cases.ts'
-import { OURS, type Ratio, type Result } from './result.ts'
+import { isOurs, type Ratio, type Result } from './result.ts'
 
 export function format(value: number, unit: Unit): string {
   switch (unit) {
@@ -39,7 +39,7 @@ function cellsOf(result: Result, subject: string, metric: string): Cell[] {
       contender: sample.contender,
       text: format(sample.median, sample.unit),
       spread: sample.spread === undefined ? '' : `±${Math.round(100 * sample.spread)} %`,
-      ratio: sample.contender === OURS || ratio === undefined ? '' : formatRatio(ratio),
+      ratio: isOurs(sample.contender) || ratio === undefined ? '' : formatRatio(ratio),
     }
   })
   const absent = result.absent
@@ -78,7 +78,7 @@ export function table(result: Result): string {
 
 /** The limits are cases of their own names. */
 function isLimit(subject: string, against: string): boolean {
-  return subject !== against && cases.some(({ name, isLimit }) => isLimit === true && name === against)
+  return subject !== against && cases.some(({ name, group }) => group === 'limits' && name === against)
 }
 
 export function markdown(result: Result): string {
@@ -90,8 +90,8 @@ export function markdown(result: Result): string {
       .map(([name, version]) => `${name} ${version}`)
       .join(' · '),
   ]
-  for (const { name, about, metrics, isLimit: limit } of cases) {
-    if (limit === true || !result.samples.some((sample) => sample.subject === name)) continue
+  for (const { name, about, metrics, group } of cases) {
+    if (group === 'limits' || !result.samples.some((sample) => sample.subject === name)) continue
     lines.push('', `### ${name}`, '', `${about[0]?.toUpperCase()}${about.slice(1)}.`, '')
     for (const metric of metrics) {
       lines.push(`| ${metric.name} | figure | spread | ours |`, '|---|---:|---:|---|')
@@ -102,7 +102,7 @@ export function markdown(result: Result): string {
     }
     if (lines.at(-1) === '') lines.pop()
   }
-  const own = cases.filter(({ name, isLimit: limit }) => limit && result.samples.some((s) => s.subject === name))
+  const own = cases.filter(({ name, group }) => group === 'limits' && result.samples.some((s) => s.subject === name))
   if (own.length > 0) lines.push('', '### Limits of the machine', '', '| limit | figure | what |', '|---|---:|---|')
   for (const { name, about, metrics } of own) {
     for (const metric of metrics) {

@@ -45,6 +45,11 @@ export interface Result {
 
 export const OURS = 'quicether'
 
+/** The engine, and the router in the cases of proxies. */
+export function isOurs(contender: string): boolean {
+  return contender.startsWith(OURS)
+}
+
 export function withMedians(samples: readonly Sample[]): Result['samples'] {
   return samples
     .filter(({ values }) => values.length > 0)
@@ -54,9 +59,9 @@ export function withMedians(samples: readonly Sample[]): Result['samples'] {
 /** Ratios round by round, so that a machine that slows down slows both. `better: 'less'` figures are turned over. */
 export function ratiosOf(samples: readonly Sample[]): Ratio[] {
   const ratios: Ratio[] = []
-  for (const ours of samples.filter(({ contender }) => contender === OURS)) {
+  for (const ours of samples.filter(({ contender }) => isOurs(contender))) {
     for (const theirs of samples) {
-      if (theirs.contender === OURS || theirs.subject !== ours.subject || theirs.metric !== ours.metric) continue
+      if (isOurs(theirs.contender) || theirs.subject !== ours.subject || theirs.metric !== ours.metric) continue
       const ratio = ratioOf(ours, theirs)
       if (ratio !== undefined) ratios.push(ratio)
     }

@@ -24,8 +24,8 @@ export interface Choice {
 }
 
 /** Whether the contender runs the case at all; what it lacks is another matter. */
-export function isFor({ limits }: Contender, { name, isLimit }: Case): boolean {
-  return limits === undefined ? isLimit !== true : limits.includes(name)
+export function isFor({ only }: Contender, { name, isNamed }: Case): boolean {
+  return only === undefined ? isNamed !== true : only.includes(name)
 }
 
 /** A contender that cannot be had is absent everywhere, with the reason; ours must be there. */

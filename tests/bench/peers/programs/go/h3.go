@@ -81,7 +81,7 @@ func h3() error {
 	wait.Wait()
 	report("result", map[string]any{
 		"bytes": counter.Load() - warm, "count": done.Load() - warmDone, "seconds": time.Since(from).Seconds(),
-		"totalBytes": counter.Load(),
+		"totalBytes": counter.Load(), "totalCount": done.Load(),
 	})
 	return nil
 }

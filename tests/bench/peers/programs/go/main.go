@@ -54,6 +54,8 @@ func main() {
 	switch os.Args[1] {
 	case "server":
 		fail(serve())
+	case "origin":
+		fail(origin())
 	case "client":
 		fail(work())
 		select {}
