@@ -71,20 +71,27 @@ function downloadsPanel({ alone, standings }: Standings): Panel {
 
 function goalsPanel({ standings }: Standings): Panel {
   const rows = standings.map((standing) => ({ name: standing.scheduler, cells: goalCells(standing) }))
-  const { shares, outages, requests } = standings[0] ?? { shares: [], outages: [], requests: undefined }
+  const [first] = standings
   return {
-    heading: 'The other goals: share of both links, outage, return, requests over fading links',
+    heading: 'The other goals: share of both links, gaps as a multiple of what is allowed, requests, fairness',
     columns: [
-      ...shares.map(({ pairing }) => shortName(pairing)),
-      ...(outages.length === 0 ? [] : ['gap/allowed', 'return']),
-      ...(requests === undefined ? [] : ['p99', 'extra bytes']),
+      ...(first?.shares ?? []).map(({ pairing }) => shortName(pairing)),
+      ...((first?.outages ?? []).length === 0 ? [] : ['silent death', 'return']),
+      ...((first?.told ?? []).length === 0 ? [] : ['told death']),
+      ...((first?.rebindings ?? []).length === 0 ? [] : ['NAT rebinds']),
+      ...(first?.requests === undefined ? [] : ['p99', 'extra bytes']),
+      ...(first?.fairness ?? []).filter(({ isCoupled }) => isCoupled).map(({ algorithm }) => algorithm),
     ],
     rows,
   }
 }
 
-function goalCells({ scheduler, shares, outages, requests }: Standing): Cell[] {
-  const cells = shares.map(({ pairing, share }, at) => {
+function goalCells(standing: Standing): Cell[] {
+  return [...shareCells(standing), ...gapCells(standing), ...requestCells(standing), ...fairnessCells(standing)]
+}
+
+function shareCells({ scheduler, shares }: Standing): Cell[] {
+  return shares.map(({ pairing, share }, at) => {
     const goal = goals.shares[at] ?? 1
     return {
       label: `${(100 * share).toFixed(1)} %`,
@@ -92,34 +99,57 @@ function goalCells({ scheduler, shares, outages, requests }: Standing): Cell[] {
       title: `${scheduler}, ${pairing}: ${percent(share)} of both links; goal ${percent(goal)}`,
     }
   })
+}
+
+function gapCells({ scheduler, outages, told, rebindings }: Standing): Cell[] {
+  const cells: Cell[] = []
   if (outages.length > 0) {
-    const gap = Math.max(...outages.map(({ gapOfAllowed }) => gapOfAllowed))
     const back = Math.min(...outages.map(({ returnShare }) => returnShare))
-    cells.push({
-      label: gap === Infinity ? '✘' : gap.toFixed(2),
-      heat: gap <= goals.gapOfAllowed ? 1 - gap / 2 : Math.max(-1, -0.35 - (gap - 1)),
-      title: `${scheduler}: longest gap after a silent death, as a multiple of what is allowed`,
-    })
-    cells.push({
+    cells.push(gapCell(`${scheduler}: longest gap after a silent death`, outages), {
       label: percent(back),
       heat: back >= goals.returnShare ? 1 : Math.max(-1, -0.35 + (back - goals.returnShare) * 2),
       title: `${scheduler}: lowest rate in the third second after the link's return, of the rate before`,
     })
   }
-  if (requests !== undefined) {
-    const { p99Change, extraBytes } = requests
-    cells.push({
+  if (told.length > 0) cells.push(gapCell(`${scheduler}: longest gap after a death that the client knows of`, told))
+  if (rebindings.length > 0) cells.push(gapCell(`${scheduler}: longest gap after a NAT rebinding`, rebindings))
+  return cells
+}
+
+function gapCell(title: string, results: readonly { readonly gapOfAllowed: number }[]): Cell {
+  const gap = Math.max(...results.map(({ gapOfAllowed }) => gapOfAllowed))
+  return {
+    label: gap === Infinity ? '✘' : gap.toFixed(2),
+    heat: gap <= goals.gapOfAllowed ? 1 - gap / 2 : Math.max(-1, -0.35 - (gap - 1)),
+    title: `${title}, as a multiple of what is allowed`,
+  }
+}
+
+function requestCells({ scheduler, requests }: Standing): Cell[] {
+  if (requests === undefined) return []
+  const { p99Change, extraBytes } = requests
+  return [
+    {
       label: p99Change === Infinity ? '✘' : signedPercent(p99Change),
       heat: p99Change <= goals.p99Change ? Math.min(1, -p99Change) : Math.max(-1, -0.35 - p99Change),
       title: `${scheduler}: 99th percentile of request times against the better link alone`,
-    })
-    cells.push({
+    },
+    {
       label: signedPercent(extraBytes),
       heat: extraBytes <= goals.extraBytes ? 0.6 : Math.max(-1, -0.35 - extraBytes),
       title: `${scheduler}: bytes sent beyond those over the better link alone`,
-    })
-  }
-  return cells
+    },
+  ]
+}
+
+function fairnessCells({ scheduler, fairness }: Standing): Cell[] {
+  return fairness
+    .filter(({ isCoupled }) => isCoupled)
+    .map(({ algorithm, ratio }) => ({
+      label: ratio === Infinity ? '✘' : ratio.toFixed(2),
+      heat: ratio <= goals.fairRatio ? 0.6 : Math.max(-1, -0.35 - (ratio - goals.fairRatio)),
+      title: `${scheduler}, ${algorithm}: what two paths through one link take of what a flow of one path takes`,
+    }))
 }
 
 function drawPanel({ heading, columns, rows }: Panel, top: number): string {

@@ -1,5 +1,5 @@
 /** Goal G6 in virtual time: what a NAT rebinding costs, and migrations without end in one connection. */
-import type { Connection, Micros } from '@quicether/transport'
+import type { Connection, EndpointOptions, Micros } from '@quicether/transport'
 import { DeliveryWatch, twoLinks } from './multipath-figures.ts'
 import { type Scenario, type ScenarioLink, world } from './scenario.ts'
 import { milliseconds, seconds } from './timeline.ts'
@@ -35,6 +35,31 @@ export function rebindingGap(options: {
   const allowedUs = 1.5 * rttUs + ptoUs(lab.accepted[0]?.connection, 0)
   watch.reset()
   lab.nat('a').rebind(options.publicAddress)
+  lab.run(seconds(1))
+  return { gapUs: watch.gapUs, allowedUs, rttUs }
+}
+
+/**
+ * The same with two paths, of which the NAT of `a` gives the client another port; its path is the measure of what is allowed.
+ */
+export function rebindingGapOfTwo(options: {
+  readonly seed: number
+  readonly a: ScenarioLink
+  readonly b: ScenarioLink
+  readonly direction: 'download' | 'upload'
+  readonly config?: EndpointOptions['config']
+}): RebindingReport {
+  const { a, direction } = options
+  const lab = twoLinks({ ...options, a: { ...a, nat: 'restricted' } })
+  const transfer = direction === 'download' ? lab.client.download(1e9) : lab.client.exchange(1e9)
+  const watch = new DeliveryWatch(lab, transfer)
+  lab.run(seconds(2))
+  const server = lab.accepted[0]?.connection
+  const id = lab.pathOver('a')?.id ?? 0
+  const rttUs = server?.paths().find((path) => path.id === id)?.smoothedRttUs ?? 0
+  const allowedUs = 1.5 * rttUs + ptoUs(server, id)
+  watch.reset()
+  lab.nat('a').rebind()
   lab.run(seconds(1))
   return { gapUs: watch.gapUs, allowedUs, rttUs }
 }

@@ -1,5 +1,5 @@
 /** Two paths of one connection and a single-path flow through the same link: who takes how much of it (goal G8). */
-import type { CongestionAlgorithm, Micros } from '@quicether/transport'
+import type { CongestionAlgorithm, EndpointOptions, Micros } from '@quicether/transport'
 import { twoLinks } from './multipath-figures.ts'
 import { Party } from './parties.ts'
 import { ScenarioClient } from './scenario.ts'
@@ -12,6 +12,8 @@ export interface SharedBottleneckOptions {
   readonly rival?: CongestionAlgorithm
   /** Paths of the first connection. Default 2. */
   readonly paths?: 1 | 2
+  /** Further settings of the connection with two paths, e.g. its packet scheduler. */
+  readonly config?: EndpointOptions['config']
   readonly rateBitsPerSecond?: number
   /** One way, of the access links. The shared link has none. */
   readonly delayUs?: Micros
@@ -56,7 +58,7 @@ export function sharedBottleneck(options: SharedBottleneckOptions): SharedBottle
     a: access,
     b: access,
     server: { down: { rateBitsPerSecond, queueBytes } },
-    config: { congestion },
+    config: { ...options.config, congestion },
   })
   if (paths === 1) lab.closePath('b')
   const host = lab.world.addHost('rival')

@@ -1,9 +1,24 @@
 /** What a tournament found: the figures of its runs, gathered by scheduler, beside the goals. */
 import type { Micros } from '@quicether/transport'
 import { pairings } from './multipath-figures.ts'
-import { type Job, type JobFigures, type LinkName, pairNamed, sumOfRates, type TournamentPlan } from './tournament.ts'
+import {
+  type FairnessAlgorithm,
+  fairnessAlgorithms,
+  type Job,
+  type JobFigures,
+  type LinkName,
+  pairNamed,
+  rebindingDirections,
+  type RebindingDirection,
+  rebindingPairings,
+  sumOfRates,
+  type TournamentPlan,
+} from './tournament.ts'
 
-/** The bars of the design: G3, G2 by pairing, G5 and G7. G4 depends on round trips: gap over what is allowed, at most 1. */
+/**
+ * The bars of the design: G3, G2 by pairing, G5, G7 and G8. G4 and G6 depend on round trips: gap over what is allowed, at
+ * most 1.
+ */
 export const goals = {
   ofBetter: 0.95,
   shares: [0.94, 0.93, 0.92, 0.88],
@@ -11,6 +26,7 @@ export const goals = {
   returnShare: 0.9,
   p99Change: -0.3,
   extraBytes: 0.05,
+  fairRatio: 1.2,
 } as const
 
 export interface PairAlone {
@@ -47,6 +63,22 @@ export interface OutageResult {
   readonly returnShare: number
 }
 
+export interface RebindingResult {
+  readonly pairing: string
+  readonly direction: RebindingDirection
+  /** Of the seed with the longest gap for what was allowed. */
+  readonly gapUs: Micros
+  readonly gapOfAllowed: number
+}
+
+export interface FairnessResult {
+  readonly algorithm: FairnessAlgorithm
+  /** What both paths take over what the other flow takes; mean over the seeds. */
+  readonly ratio: number
+  /** Whether the algorithm couples the paths: the goal is for those. */
+  readonly isCoupled: boolean
+}
+
 export interface RequestsResult {
   readonly medianUs: Micros
   readonly p99Us: Micros
@@ -61,6 +93,9 @@ export interface Standing {
   readonly pairs: readonly PairResult[]
   readonly shares: readonly ShareResult[]
   readonly outages: readonly OutageResult[]
+  readonly told: readonly OutageResult[]
+  readonly rebindings: readonly RebindingResult[]
+  readonly fairness: readonly FairnessResult[]
   readonly requests?: RequestsResult
 }
 
@@ -99,11 +134,10 @@ export function standingsOf(plan: TournamentPlan, outcomes: readonly JobOutcome[
     scheduler,
     pairs: alone.map((each) => pairResult(plan, book, scheduler, each)),
     shares: has('shares') ? pairings.map((_, index) => shareResult(book, scheduler, index)) : [],
-    outages: has('outages')
-      ? pairings.flatMap((_, index) =>
-          (['a', 'b'] as const).map((fails) => outageResult(book, scheduler, index, fails)),
-        )
-      : [],
+    outages: has('outages') ? outageResults(book, 'outage', scheduler) : [],
+    told: has('told') ? outageResults(book, 'told', scheduler) : [],
+    rebindings: has('rebindings') ? rebindingResults(book, scheduler) : [],
+    fairness: has('fairness') ? fairnessAlgorithms.map((each) => fairnessResult(book, scheduler, each)) : [],
     ...(has('requests') ? { requests: requestsResult(book, scheduler) } : {}),
   }))
   const failures = outcomes.flatMap(({ job, error }) => (error === undefined ? [] : [{ job, message: error }]))
@@ -128,19 +162,36 @@ function shareResult(book: Book, scheduler: string, pairing: number): ShareResul
   return { pairing: pairingName(pairing), share: book.mean({ kind: 'share', scheduler, pairing }, 'share') }
 }
 
-function outageResult(book: Book, scheduler: string, pairing: number, fails: LinkName): OutageResult {
-  const filter = { kind: 'outage', scheduler, pairing, fails } as const
+function outageResults(book: Book, kind: 'outage' | 'told', scheduler: string): OutageResult[] {
+  return pairings.flatMap((_, pairing) =>
+    (['a', 'b'] as const).map((fails) => {
+      const filter = { kind, scheduler, pairing, fails } as const
+      const returnShare = Math.min(...book.values(filter, 'returnShare', 0))
+      return { pairing: pairingName(pairing), fails, ...worstGap(book, filter), returnShare }
+    }),
+  )
+}
+
+function rebindingResults(book: Book, scheduler: string): RebindingResult[] {
+  return rebindingPairings.flatMap((pairing) =>
+    rebindingDirections.map((direction) => {
+      const filter = { kind: 'rebinding', scheduler, pairing, direction } as const
+      return { pairing: pairingName(pairing), direction, ...worstGap(book, filter) }
+    }),
+  )
+}
+
+function worstGap(book: Book, filter: BookFilter): { readonly gapUs: Micros; readonly gapOfAllowed: number } {
   const gapsUs = book.values(filter, 'gapUs', Infinity)
   const allowedUs = book.values(filter, 'allowedUs', 1)
   const ratios = gapsUs.map((gapUs, seed) => gapUs / (allowedUs[seed] as number))
   const worst = ratios.indexOf(Math.max(...ratios))
-  return {
-    pairing: pairingName(pairing),
-    fails,
-    gapUs: gapsUs[worst] as number,
-    gapOfAllowed: ratios[worst] as number,
-    returnShare: Math.min(...book.values(filter, 'returnShare', 0)),
-  }
+  return { gapUs: gapsUs[worst] as number, gapOfAllowed: ratios[worst] as number }
+}
+
+function fairnessResult(book: Book, scheduler: string, algorithm: FairnessAlgorithm): FairnessResult {
+  const ratio = book.mean({ kind: 'fairness', scheduler, algorithm }, 'ratio', Infinity)
+  return { algorithm, ratio, isCoupled: algorithm !== 'new_reno' }
 }
 
 function requestsResult(book: Book, scheduler: string): RequestsResult {
@@ -161,6 +212,8 @@ function pairingName(index: number): string {
   return pairings[index]?.name ?? ''
 }
 
+type BookFilter = Readonly<Record<string, string | number>>
+
 /** The outcomes, by what was run. */
 class Book {
   readonly #outcomes: readonly JobOutcome[]
@@ -170,7 +223,7 @@ class Book {
   }
 
   /** One figure of the jobs that agree with the filter, by seed; `failed` for those that got stuck. */
-  values(filter: Readonly<Record<string, string | number>>, figure: string, failed: number): number[] {
+  values(filter: BookFilter, figure: string, failed: number): number[] {
     const found = this.#outcomes.filter(({ job }) =>
       Object.entries(filter).every(([key, value]) => Reflect.get(job, key) === value),
     )
@@ -178,7 +231,7 @@ class Book {
     return found.map(({ figures }) => figures?.[figure] ?? failed)
   }
 
-  mean(filter: Readonly<Record<string, string | number>>, figure = 'bitsPerSecond', failed = 0): number {
+  mean(filter: BookFilter, figure = 'bitsPerSecond', failed = 0): number {
     const values = this.values(filter, figure, failed)
     return values.reduce((sum, value) => sum + value, 0) / values.length
   }
@@ -186,7 +239,17 @@ class Book {
 
 /** A run in words, for messages. */
 export function describeJob(job: Job): string {
-  const where = 'pair' in job ? job.pair : 'pairing' in job ? pairingName(job.pairing) : 'requests'
+  const where = 'pair' in job ? job.pair : 'pairing' in job ? pairingName(job.pairing) : whereElse(job.kind)
   const what = 'scheduler' in job ? job.scheduler : `${job.over} alone`
-  return `${job.kind} ${what}, ${where}${job.kind === 'outage' ? `, ${job.fails} fails` : ''}, seed ${job.seed}`
+  return `${job.kind} ${what}, ${where}${detailOf(job)}, seed ${job.seed}`
+}
+
+function whereElse(kind: Job['kind']): string {
+  return kind === 'fairness' ? 'one link for both paths' : 'requests'
+}
+
+function detailOf(job: Job): string {
+  if (job.kind === 'outage' || job.kind === 'told') return `, ${job.fails} fails`
+  if (job.kind === 'rebinding') return `, ${job.direction}`
+  return job.kind === 'fairness' ? `, ${job.algorithm}` : ''
 }

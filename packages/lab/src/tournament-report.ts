@@ -1,6 +1,6 @@
 /** Standings as tables: titles and rows of text, for a terminal and for the documentation. */
 import { transportDefaults } from '@quicether/transport'
-import { goals, type Standing, type Standings } from './standings.ts'
+import { goals, type OutageResult, type Standing, type Standings } from './standings.ts'
 
 export interface ReportTable {
   readonly heading: string
@@ -16,7 +16,10 @@ export function tournamentTables(standings: Standings): ReportTable[] {
   if (first.pairs.length > 0) tables.push(downloadsTable(standings), sumsTable(standings))
   if (first.shares.length > 0) tables.push(sharesTable(standings))
   if (first.outages.length > 0) tables.push(outagesTable(standings))
+  if (first.told.length > 0) tables.push(toldTable(standings))
+  if (first.rebindings.length > 0) tables.push(rebindingsTable(standings))
   if (first.requests !== undefined) tables.push(requestsTable(standings))
+  if (first.fairness.length > 0) tables.push(fairnessTable(standings))
   return tables
 }
 
@@ -61,27 +64,71 @@ function sharesTable({ standings }: Standings): ReportTable {
   }
 }
 
-function outagesTable({ standings }: Standings): ReportTable {
-  const worst = (of: (standing: Standing) => string): string[] => standings.map(of)
+function outagesTable(standings: Standings): ReportTable {
+  return {
+    heading: 'A link dies silently during a download: longest gap; and the lowest rate after its return (goal: 90 %)',
+    ...gapsAndReturns(standings, ({ outages }) => outages, 'dies'),
+  }
+}
+
+function toldTable(standings: Standings): ReportTable {
+  return {
+    heading:
+      'A link dies and the client abandons its path: longest gap; and the lowest rate after its return (goal: 90 %)',
+    ...gapsAndReturns(standings, ({ told }) => told, 'goes'),
+  }
+}
+
+function gapsAndReturns(
+  { standings }: Standings,
+  of: (standing: Standing) => readonly OutageResult[],
+  verb: string,
+): Omit<ReportTable, 'heading'> {
   const [first] = standings as readonly [Standing]
-  const gaps = first.outages.map(({ pairing, fails }, at) => [
-    `${pairing}: ${fails === 'a' ? 'first' : 'second'} dies`,
-    ...worst(({ outages }) => {
-      const { gapUs = Infinity, gapOfAllowed = Infinity } = outages[at] ?? {}
-      return marked(
-        gapUs === Infinity ? 'stuck' : `${(gapUs / 1_000).toFixed(0)} ms`,
-        gapOfAllowed > goals.gapOfAllowed,
-      )
-    }),
+  const gaps = of(first).map(({ pairing, fails }, at) => [
+    `${pairing}: ${fails === 'a' ? 'first' : 'second'} ${verb}`,
+    ...standings.map((standing) => gapCell(of(standing)[at])),
   ])
-  const returns = worst(({ outages }) => {
-    const lowest = Math.min(...outages.map(({ returnShare }) => returnShare))
+  const returns = standings.map((standing) => {
+    const lowest = Math.min(...of(standing).map(({ returnShare }) => returnShare))
     return marked(percent(lowest), lowest < goals.returnShare)
   })
   return {
-    heading: 'A link dies silently during a download: longest gap; and the lowest rate after its return (goal: 90 %)',
     titles: ['links', ...standings.map(({ scheduler }) => scheduler)],
     rows: [...gaps, ['rate in the third second after the return', ...returns]],
+  }
+}
+
+function gapCell(result: { readonly gapUs: number; readonly gapOfAllowed: number } | undefined): string {
+  const { gapUs = Infinity, gapOfAllowed = Infinity } = result ?? {}
+  return marked(gapUs === Infinity ? 'stuck' : `${(gapUs / 1_000).toFixed(0)} ms`, gapOfAllowed > goals.gapOfAllowed)
+}
+
+function rebindingsTable({ standings }: Standings): ReportTable {
+  const [first] = standings as readonly [Standing]
+  return {
+    heading: 'The NAT of the first of two links gives the client another port: longest gap (goal: 1.5 RTT + 1 PTO)',
+    titles: ['links', ...standings.map(({ scheduler }) => scheduler)],
+    rows: first.rebindings.map(({ pairing, direction }, at) => [
+      `${pairing}: ${direction === 'download' ? 'download' : 'both ways'}`,
+      ...standings.map(({ rebindings }) => gapCell(rebindings[at])),
+    ]),
+  }
+}
+
+function fairnessTable({ standings }: Standings): ReportTable {
+  const [first] = standings as readonly [Standing]
+  return {
+    heading:
+      'Two paths through one link beside a NewReno flow of one path: what they take of what it takes (goal: 1.20)',
+    titles: ['congestion control', ...standings.map(({ scheduler }) => scheduler)],
+    rows: first.fairness.map(({ algorithm, isCoupled }, at) => [
+      isCoupled ? `\`${algorithm}\`` : `\`${algorithm}\`, not coupled (no goal)`,
+      ...standings.map(({ fairness }) => {
+        const ratio = fairness[at]?.ratio ?? Infinity
+        return marked(ratio === Infinity ? 'stuck' : ratio.toFixed(2), isCoupled && ratio > goals.fairRatio)
+      }),
+    ]),
   }
 }
 

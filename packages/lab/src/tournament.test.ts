@@ -28,6 +28,12 @@ function imagined(job: Job, both: number): JobFigures {
       return { share: job.seed === 1 ? 0.9 : 1 }
     case 'outage':
       return { gapUs: job.seed * 100_000, allowedUs: 250_000, returnShare: 1 / job.seed }
+    case 'told':
+      return { gapUs: job.seed * 50_000, allowedUs: job.pairing === 0 ? 80_000 : 200_000, returnShare: 0.95 }
+    case 'rebinding':
+      return { gapUs: job.seed * 30_000, allowedUs: job.direction === 'download' ? 100_000 : 50_000 }
+    case 'fairness':
+      return { ratio: (job.algorithm === 'lia' ? 1 : 1.5) + job.seed / 10 }
     case 'requestsAlone':
       return { medianUs: 50_000, p95Us: 60_000, p99Us: job.over === 'a' ? 300_000 : 200_000, sentPerByte: 1.05 }
     case 'requests':
@@ -54,8 +60,10 @@ test('a plan runs every scheduler in every case with every seed, and each link a
   const jobs = planJobs(plan)
   const count = (kind: Job['kind']): number => jobs.filter((job) => job.kind === kind).length
   assert.deepEqual(
-    (['alone', 'both', 'share', 'outage', 'requestsAlone', 'requests'] as const).map(count),
-    [8, 8, 16, 32, 4, 4],
+    (['alone', 'both', 'share', 'outage', 'told', 'rebinding', 'requestsAlone', 'requests', 'fairness'] as const).map(
+      count,
+    ),
+    [8, 8, 16, 32, 32, 16, 4, 4, 16],
   )
   assert.equal(new Set(jobs.map((job) => JSON.stringify(job))).size, jobs.length)
   assert.throws(() => planJobs({ ...plan, pairs: ['lte_goe'] }), /no pair lte_goe; there are baseline/)
@@ -79,6 +87,15 @@ test('standings compare with the better link, average over seeds, and take the w
   assert.equal(outage?.gapUs, 200_000)
   assert.equal(outage?.gapOfAllowed, 0.8)
   assert.equal(outage?.returnShare, 0.5)
+  assert.equal(minrtt?.told[0]?.gapOfAllowed, 1.25)
+  assert.equal(minrtt?.told[2]?.gapOfAllowed, 0.5)
+  assert.deepEqual(minrtt?.rebindings[0], {
+    pairing: pairings[1]?.name,
+    direction: 'download',
+    gapUs: 60_000,
+    gapOfAllowed: 0.6,
+  })
+  assert.ok(Math.abs((minrtt?.fairness[0]?.ratio ?? 0) - 1.15) < 1e-9)
   assert.equal(minrtt?.requests?.p99Change, -0.5)
   assert.ok(Math.abs((minrtt?.requests?.extraBytes ?? 0) - 0.02) < 1e-9)
 })
@@ -103,10 +120,23 @@ test('a missing run is an error, not a gap in the table', () => {
 test('tables mark what misses its goal and nothing else', () => {
   const fine = tournamentTables(standingsOf(plan, outcomesOf(45e6)))
   assert.deepEqual(fine[0]?.rows[0], ['bw_4to1', '40.0', '10.0', '1.13', '1.00'])
+  const rowsOf = (heading: RegExp): readonly (readonly string[])[] =>
+    fine.find((table) => heading.test(table.heading))?.rows ?? []
+  assert.deepEqual(rowsOf(/abandons/)[0]?.slice(1), ['100 ms !', '100 ms !'])
+  assert.deepEqual(rowsOf(/abandons/)[2]?.slice(1), ['100 ms', '100 ms'])
+  assert.deepEqual(
+    rowsOf(/NAT/).map((row) => row[1]),
+    ['60 ms', '60 ms !', '60 ms', '60 ms !'],
+  )
+  // What is not coupled has no goal to miss.
+  assert.deepEqual(
+    rowsOf(/NewReno/).map((row) => row[1]),
+    ['1.15', '1.65 !', '1.65 !', '1.65'],
+  )
   const slow = tournamentTables(standingsOf(plan, outcomesOf(30e6)))
   assert.deepEqual(slow[0]?.rows[0], ['bw_4to1', '40.0', '10.0', '0.75 !', '1.00'])
   assert.deepEqual(fine[1]?.rows[0], ['bw_4to1', '72.6 %', '64.5 %'])
-  assert.equal(fine.length, 5)
+  assert.equal(fine.length, 8)
   const only = { ...plan, cases: ['shares'] as const }
   const some = outcomesOf(45e6).filter(({ job }) => job.kind === 'share')
   assert.equal(tournamentTables(standingsOf(only, some)).length, 1)
@@ -114,9 +144,9 @@ test('tables mark what misses its goal and nothing else', () => {
 
 test('the heat map labels every cell and names what it stands for', () => {
   const svg = heatMap(standingsOf({ ...plan, schedulers: ['<a&b>', 'backup'] }, renamed(outcomesOf(45e6))))
-  // Two schedulers: 2 pairs, 4 shares, gap, return, 99th percentile, extra bytes.
-  assert.equal(svg.match(/<rect x=/g)?.length, 2 * (2 + 4 + 4))
-  assert.equal(svg.match(/<title>/g)?.length, 2 * (2 + 4 + 4))
+  // Two schedulers: 2 pairs, 4 shares, gap, return, gap when told, NAT, 99th percentile, extra bytes, 3 algorithms.
+  assert.equal(svg.match(/<rect x=/g)?.length, 2 * (2 + 4 + 9))
+  assert.equal(svg.match(/<title>/g)?.length, 2 * (2 + 4 + 9))
   assert.match(svg, /&lt;a&amp;b&gt;, bw_4to1: 1\.13 of the better link alone/)
   assert.match(svg, /prefers-color-scheme: dark/)
   assert.ok(!svg.includes('NaN') && !svg.includes('undefined'))
@@ -150,4 +180,19 @@ test('by default a slow link that returns from an outage carries its share again
   lab.run(3_000_000)
   const after = watch.rateOver(1_000_000)
   assert.ok(after >= 0.9 * before, `${after} bit/s, ${before} before`)
+})
+
+test('both paths through one link take what the scheduler and the algorithm of the job say, and a NAT that rebinds is survived', () => {
+  const run = (job: Job): JobFigures => runJob(job, plan, { packetScheduler: 'backup' })
+  const alone = run({ kind: 'fairness', scheduler: 'backup', algorithm: 'new_reno', seed: 1 })
+  // The scheduler is in force: with one path at a time, two flows of the same kind share the link evenly.
+  assert.ok(alone['ratio'] !== undefined && alone['ratio'] > 0.6 && alone['ratio'] < 1.4, JSON.stringify(alone))
+  const { gapUs, allowedUs } = run({
+    kind: 'rebinding',
+    scheduler: 'backup',
+    pairing: 1,
+    direction: 'download',
+    seed: 1,
+  })
+  assert.ok((gapUs as number) > 0 && (gapUs as number) <= (allowedUs as number), `${gapUs} of ${allowedUs} us`)
 })

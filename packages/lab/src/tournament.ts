@@ -1,10 +1,12 @@
 /** The tournament of packet schedulers: what is run, as small jobs of plain data, so that they can be spread over threads. */
 import type { EndpointOptions, Micros } from '@quicether/transport'
 import type { JitterMode } from './link.ts'
+import { rebindingGapOfTwo } from './migrations.ts'
 import { outage, pairings, shareOfLinks } from './multipath-figures.ts'
 import { type LinkPair, mqvpnPairNames, mqvpnPairs } from './pairs.ts'
 import { multipathRequests, singlePathRequests } from './requests.ts'
 import { type Scenario, world } from './scenario.ts'
+import { sharedBottleneck } from './shared-bottleneck.ts'
 
 export type PathConfig = NonNullable<EndpointOptions['config']>
 
@@ -12,9 +14,12 @@ export type PathConfig = NonNullable<EndpointOptions['config']>
  * - `downloads`: one download over each published pair of links, beside each link alone (goal G3);
  * - `shares`: one transfer as a share of the sum of both links (goal G2);
  * - `outages`: a link dies silently during a download and returns (goals G4, G5);
- * - `requests`: small requests over links that fade (goal G7).
+ * - `told`: the same, but the client knows and abandons the path (goal G4);
+ * - `rebindings`: the NAT of one of two links forgets it (goal G6);
+ * - `requests`: small requests over links that fade (goal G7);
+ * - `fairness`: both paths lead through one link, beside a flow of one path (goal G8).
  */
-export const tournamentCases = ['downloads', 'shares', 'outages', 'requests'] as const
+export const tournamentCases = ['downloads', 'shares', 'outages', 'told', 'rebindings', 'requests', 'fairness'] as const
 export type TournamentCase = (typeof tournamentCases)[number]
 
 export interface TournamentPlan {
@@ -34,16 +39,38 @@ export interface TournamentPlan {
 
 export type LinkName = 'a' | 'b'
 
+/** Which of the pairings the case `rebindings` runs over, in which directions. */
+export const rebindingPairings = [1, 2] as const
+export const rebindingDirections = ['download', 'upload'] as const
+export type RebindingDirection = (typeof rebindingDirections)[number]
+
+/** Congestion control of both paths in the case `fairness`: three that couple them, and one that does not, to compare. */
+export const fairnessAlgorithms = ['lia', 'olia', 'balia', 'new_reno'] as const
+export type FairnessAlgorithm = (typeof fairnessAlgorithms)[number]
+
 /** One run. Those without a scheduler are over one link alone. */
 export type Job =
   | { readonly kind: 'alone'; readonly pair: string; readonly over: LinkName; readonly seed: number }
   | { readonly kind: 'both'; readonly scheduler: string; readonly pair: string; readonly seed: number }
   | { readonly kind: 'share'; readonly scheduler: string; readonly pairing: number; readonly seed: number }
   | {
-      readonly kind: 'outage'
+      readonly kind: 'outage' | 'told'
       readonly scheduler: string
       readonly pairing: number
       readonly fails: LinkName
+      readonly seed: number
+    }
+  | {
+      readonly kind: 'rebinding'
+      readonly scheduler: string
+      readonly pairing: number
+      readonly direction: RebindingDirection
+      readonly seed: number
+    }
+  | {
+      readonly kind: 'fairness'
+      readonly scheduler: string
+      readonly algorithm: FairnessAlgorithm
       readonly seed: number
     }
   | { readonly kind: 'requestsAlone'; readonly over: LinkName; readonly seed: number }
@@ -54,6 +81,8 @@ export type JobFigures = Readonly<Record<string, number>>
 
 /** Transfers of the case `shares` are as long as the links together need this time for, as in docs/multipath.md. */
 const SHARE_LENGTH_US = 10_000_000
+/** Long enough for some twenty sawteeth of the flows. */
+const FAIRNESS_LENGTH_US = 20_000_000
 /** More than any link carries in the time. */
 const ENDLESS_BYTES = 4e9
 
@@ -77,8 +106,15 @@ function jobsOf({ pairs }: TournamentPlan, each: TournamentCase, scheduler: stri
   if (each === 'downloads') return pairs.map((pair) => ({ kind: 'both', scheduler, pair, seed }))
   if (each === 'shares') return pairings.map((_, pairing) => ({ kind: 'share', scheduler, pairing, seed }))
   if (each === 'requests') return [{ kind: 'requests', scheduler, seed }]
+  if (each === 'rebindings')
+    return rebindingPairings.flatMap((pairing) =>
+      rebindingDirections.map((direction) => ({ kind: 'rebinding', scheduler, pairing, direction, seed }) as const),
+    )
+  if (each === 'fairness')
+    return fairnessAlgorithms.map((algorithm) => ({ kind: 'fairness', scheduler, algorithm, seed }))
+  const kind = each === 'told' ? 'told' : 'outage'
   return pairings.flatMap((_, pairing) =>
-    (['a', 'b'] as const).map((fails) => ({ kind: 'outage', scheduler, pairing, fails, seed }) as const),
+    (['a', 'b'] as const).map((fails) => ({ kind, scheduler, pairing, fails, seed }) as const),
   )
 }
 
@@ -91,9 +127,12 @@ export function runJob(job: Job, plan: TournamentPlan, config: PathConfig): JobF
   }
   if (job.kind === 'requestsAlone') return { ...singlePathRequests({ seed, config }, job.over) }
   if (job.kind === 'requests') return { ...multipathRequests({ seed, config }) }
+  if (job.kind === 'fairness')
+    return { ...sharedBottleneck({ seed, config, congestion: job.algorithm, durationUs: FAIRNESS_LENGTH_US }) }
   const { a, b } = pairingAt(job.pairing)
   if (job.kind === 'share') return { share: shareOfLinks({ seed, a, b, config, lengthUs: SHARE_LENGTH_US }) }
-  return { ...outage({ seed, a, b, config, fails: job.fails, how: 'silent' }) }
+  if (job.kind === 'rebinding') return { ...rebindingGapOfTwo({ seed, a, b, config, direction: job.direction }) }
+  return { ...outage({ seed, a, b, config, fails: job.fails, how: job.kind === 'told' ? 'told' : 'silent' }) }
 }
 
 export interface DownloadOptions {

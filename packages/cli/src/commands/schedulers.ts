@@ -47,7 +47,9 @@ export function addSchedulersCommand(program: Command): void {
       packetSchedulers,
     )
     .option('--pairs <list>', 'link pairs of the downloads, e.g. fiber_lte,lte_geo', list, ['all'])
-    .option('--cases <list>', 'what is run: downloads, shares, outages, requests', list, ['all'])
+    .option('--cases <list>', 'what is run: downloads, shares, outages, told, rebindings, requests, fairness', list, [
+      'all',
+    ])
     .addOption(new Option('--congestion <name>', 'congestion control of each path').choices(congestionAlgorithms))
     .option('--seeds <count>', 'runs per figure', wholeNumber(1, 1_000), 1)
     .option('--seconds <length>', 'virtual length of each download', wholeNumber(1, 600), 8)
