@@ -6,6 +6,7 @@ import type { MultipathCase } from './case.ts'
 import { MIB } from './limits.ts'
 import { type NoqFacts, type NoqServer, noqPath, startNoqServer } from './noq-peer.ts'
 import { OurClient, type OurClientOptions, until } from './ours.ts'
+import { echoInterrupted, survivesACut } from './plays.ts'
 
 /**
  * Of the about 1500 STREAM frames of 2 MiB, those that a backup path may carry: a busy machine delays acknowledgments
@@ -111,12 +112,7 @@ async function heedsTheirStatus({ client, facts }: Scene): Promise<string> {
 
 async function abandonInTheMiddle({ client, facts }: Scene): Promise<string> {
   const id = await client.openPath(second)
-  let isClosed = false
-  await client.streams.echo(4 * MIB, (back) => {
-    if (isClosed || back < MIB) return
-    isClosed = true
-    client.connection.engine.closePath(id, nowUs())
-  })
+  await echoInterrupted(client, () => client.connection.engine.closePath(id, nowUs()))
   const seen = await untilNoq(facts, `abandoned ${id} RemoteAbandoned { error_code: 62 }`)
   assert.ok(
     seen.paths.some((path) => path.abandonsReceived > 0),
@@ -184,32 +180,20 @@ async function threePathsAndKeys({ client, facts }: Scene): Promise<string> {
   return `${client.ownKeyUpdates} key updates of ours with three paths, ${client.connection.stats().keyUpdates} in all`
 }
 
-async function survivesACut({ client }: Scene): Promise<string> {
+async function cutInTheMiddle({ client }: Scene): Promise<string> {
   const id = await client.openPath(second)
   // noq keeps to a silent path until its idle timeout (no failover of its own): it answers on the one that stays.
   await client.streams.ask('status 0 backup')
-  let isCut = false
-  const began = performance.now()
-  await client.streams.echo(4 * MIB, (back) => {
-    if (isCut || back < MIB) return
-    isCut = true
-    client.cut(first)
-  })
-  assert.ok(isCut)
-  return `4 MiB in ${Math.round(performance.now() - began)} ms with path 0 dead after the first, path ${id} alive`
+  return survivesACut(client, first, id)
 }
 
 /** noq's own data stays on the dead path until we abandon it: PATH_ABANDON for path 0 has to travel on the other one. */
 async function cutAndAbandoned({ client, facts }: Scene): Promise<string> {
   const id = await client.openPath(second)
-  let isCut = false
-  await client.streams.echo(4 * MIB, (back) => {
-    if (isCut || back < MIB) return
-    isCut = true
+  await echoInterrupted(client, () => {
     client.cut(first)
     client.connection.engine.closePath(0, nowUs())
   })
-  assert.ok(isCut)
   const { events, paths } = await untilNoq(facts, 'abandoned 0 RemoteAbandoned { error_code: 62 }')
   const { streamFramesSent } = noqPath({ multipath: true, events, paths }, id)
   assert.ok(streamFramesSent > 50, `noq sent ${streamFramesSent} STREAM frames on path ${id}`)
@@ -332,7 +316,7 @@ export const clientCases: readonly MultipathCase[] = [
     name: 'cut',
     pair,
     proves: 'the socket of the first path is gone in the middle of a transfer',
-    run: against(survivesACut),
+    run: against(cutInTheMiddle),
   },
   {
     name: 'cut-abandon',

@@ -3,8 +3,9 @@ import { execFile } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { PeerProcess, type Report } from '../peer-process.ts'
+import { PeerProcess } from '../peer-process.ts'
 import { interopRoot, repositoryRoot } from '../peers.ts'
+import { runClientSteps } from './client-steps.ts'
 
 const run = promisify(execFile)
 const sources = join(interopRoot, 'peers', 'noq')
@@ -80,25 +81,20 @@ export async function startNoqServer(bind: string, files: Certificates, logFile:
 }
 
 /** Runs a noq client through its steps; the facts after each, by step. Rejects when a step fails. */
-export async function runNoqClient(
+export function runNoqClient(
   server: string,
   files: Certificates,
   steps: readonly string[],
   logFile: string,
 ): Promise<ReadonlyMap<string, NoqFacts>> {
-  const client = new PeerProcess('noq client', [binary, 'client', server, files.certificate, ...steps], {}, logFile)
-  try {
-    const facts = new Map<string, NoqFacts>()
-    for (const step of steps) facts.set(step, noqFacts(await client.report(step, CLIENT_LIMIT_MS)))
-    await client.report('done', CLIENT_LIMIT_MS)
-    return facts
-  } finally {
-    await client.stop(STOP_GRACE_MS)
-  }
-}
-
-function noqFacts(report: Report): NoqFacts {
-  return report.facts as NoqFacts
+  return runClientSteps({
+    name: 'noq client',
+    command: [binary, 'client', server, files.certificate],
+    steps,
+    logFile,
+    limitMs: CLIENT_LIMIT_MS,
+    stopGraceMs: STOP_GRACE_MS,
+  })
 }
 
 export function noqPath(facts: NoqFacts | undefined, id: number): NoqPath {

@@ -6,6 +6,7 @@ import type { MultipathCase } from './case.ts'
 import { MIB, QUIET_BYTES_MAX, QUIET_ROUNDS_MAX } from './limits.ts'
 import { OurClient, type OurClientOptions, until } from './ours.ts'
 import { type PicoquicFacts, type PicoquicServer, picoquicPath, startPicoquicServer } from './picoquic-peer.ts'
+import { echoInterrupted, survivesACut } from './plays.ts'
 import { type QlogFrames, readFrames } from './qlog-frames.ts'
 
 const first = '127.0.0.1'
@@ -122,12 +123,7 @@ async function heedsTheirStatus({ client, facts }: Scene): Promise<Verdict> {
 
 async function abandonInTheMiddle({ client, facts }: Scene): Promise<Verdict> {
   const id = await client.openPath(second)
-  let isClosed = false
-  await client.streams.echo(4 * MIB, (back) => {
-    if (isClosed || back < MIB) return
-    isClosed = true
-    client.connection.engine.closePath(id, nowUs())
-  })
+  await echoInterrupted(client, () => client.connection.engine.closePath(id, nowUs()))
   await until('the path is forgotten', () => client.path(id) === undefined)
   const next = await client.openPath(third)
   assert.equal(next, id + 1)
@@ -193,17 +189,8 @@ async function threePathsAndKeys({ client }: Scene): Promise<Verdict> {
     `${client.ownKeyUpdates} key updates of ours, ${keyUpdates} in all; ${assertCarried(logs, [0, 1, 2])}`
 }
 
-async function survivesACut({ client }: Scene): Promise<Verdict> {
-  const id = await client.openPath(second)
-  let isCut = false
-  const began = performance.now()
-  await client.streams.echo(4 * MIB, (back) => {
-    if (isCut || back < MIB) return
-    isCut = true
-    client.cut(first)
-  })
-  assert.ok(isCut)
-  return `4 MiB in ${Math.round(performance.now() - began)} ms with path 0 dead after the first, path ${id} alive`
+async function cutInTheMiddle({ client }: Scene): Promise<Verdict> {
+  return survivesACut(client, first, await client.openPath(second))
 }
 
 /** Path 1 goes through a NAT that forgets its mapping twice in the middle of a transfer; path 0 is direct. */
@@ -295,7 +282,7 @@ export const picoquicClientCases: readonly MultipathCase[] = [
   of('first-path', 'the path of the handshake is abandoned, the other goes on', against(firstPathGoes)),
   of('path-ids', 'twelve paths one after the other: MAX_PATH_ID and connection IDs keep up', against(manyPathIds)),
   of('keys', 'key updates of both sides in turn with three paths', against(threePathsAndKeys)),
-  of('cut', 'the socket of the first path is gone in the middle of a transfer', against(survivesACut)),
+  of('cut', 'the socket of the first path is gone in the middle of a transfer', against(cutInTheMiddle)),
   of('rebinding', 'a NAT gives the second path a new port twice in the middle of a transfer', against(rebinding)),
   of('cids', 'both sides change connection IDs of both paths during a transfer', against(rotatesCids)),
   of('families', 'one path over IPv4, one over IPv6', against(twoFamilies, { addresses: [first, '::1'] })),

@@ -4,8 +4,9 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { PeerProcess, type Report } from '../peer-process.ts'
+import { PeerProcess } from '../peer-process.ts'
 import { interopRoot, repositoryRoot } from '../peers.ts'
+import { runClientSteps } from './client-steps.ts'
 import type { Certificates } from './noq-peer.ts'
 
 const run = promisify(execFile)
@@ -92,27 +93,21 @@ export async function startPicoquicServer(
 }
 
 /** Runs a picoquic client through its steps; the facts after each, by step. Rejects when a step fails. */
-export async function runPicoquicClient(
+export function runPicoquicClient(
   server: string,
   files: Certificates,
   steps: readonly string[],
   logFile: string,
   qlog: string,
 ): Promise<ReadonlyMap<string, PicoquicFacts>> {
-  const command = ['python3', program, folder, 'client', server, files.certificate, qlog, ...steps]
-  const client = new PeerProcess('picoquic client', command, {}, logFile)
-  try {
-    const facts = new Map<string, PicoquicFacts>()
-    for (const step of steps) facts.set(step, factsOf(await client.report(step, STEP_LIMIT_MS)))
-    await client.report('done', STEP_LIMIT_MS)
-    return facts
-  } finally {
-    await client.stop(STOP_GRACE_MS)
-  }
-}
-
-function factsOf(report: Report): PicoquicFacts {
-  return report['facts'] as PicoquicFacts
+  return runClientSteps({
+    name: 'picoquic client',
+    command: ['python3', program, folder, 'client', server, files.certificate, qlog],
+    steps,
+    logFile,
+    limitMs: STEP_LIMIT_MS,
+    stopGraceMs: STOP_GRACE_MS,
+  })
 }
 
 export function picoquicPath(facts: PicoquicFacts | undefined, id: number): PicoquicPath {
