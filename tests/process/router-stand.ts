@@ -1,7 +1,7 @@
 /** A router process with an admin endpoint, a service that the test steers, and HTTP/3 clients of it. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { renameSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -63,11 +63,14 @@ export interface Stand {
 export async function startStand(t: TestContext, toml: string, args: readonly string[] = []): Promise<Stand> {
   const directory = scratchDirectory(t)
   const certificate = writeCertificate(directory, 'first.test')
-  const configure = (text: string): void =>
+  const configure = (text: string): void => {
+    // In one step: a router that watches must not see half of it. Waiting for something must not end the connection.
     writeFileSync(
-      join(directory, 'router.toml'),
-      `[router]\nport = 0\ncertificate = "cert.pem"\nprivate_key = "key.pem"\n[admin]\nlisten = "127.0.0.1:0"\n${text}`,
+      join(directory, 'router.toml.new'),
+      `[router]\nport = 0\nidle_timeout_ms = 600000\ncertificate = "cert.pem"\nprivate_key = "key.pem"\n[admin]\nlisten = "127.0.0.1:0"\n${text}`,
     )
+    renameSync(join(directory, 'router.toml.new'), join(directory, 'router.toml'))
+  }
   configure(toml)
   const { process: router, port } = await startRouterProcess(t, directory, ['--config', 'router.toml', ...args])
   const admin = (await router.output(/admin +(http:\S+)/u))[1] ?? ''
@@ -98,7 +101,7 @@ export async function connectClient(t: TestContext, port: number, certificatePem
     alpn: ['h3'],
     ca: [{ pem: certificatePem, label: 'the certificate of the test' }],
     handshakeTimeoutMs: 60_000,
-    idleTimeoutMs: 120_000,
+    idleTimeoutMs: 600_000,
   })
   t.after(() => connection.close(0x100, ''))
   const client = new Http3Client(connection)

@@ -37,6 +37,8 @@ export class Reloader {
   #lastError: string | null = null
   #timer: NodeJS.Timeout | undefined
   #fingerprint = ''
+  /** Another state of the files, seen once: they may still be being written. */
+  #candidate: string | undefined
 
   constructor(options: ReloaderOptions) {
     this.#options = options
@@ -97,7 +99,9 @@ export class Reloader {
     const { router } = this.#options
     if (!router.config.reload.watch || router.isDraining) return
     const now = this.#stateOfFiles()
-    if (now === this.#fingerprint) return
+    const isSettled = now === this.#candidate
+    this.#candidate = now === this.#fingerprint ? undefined : now
+    if (now === this.#fingerprint || !isSettled) return
     // Remembered also when the reload fails: a broken file is reported once, not every second.
     this.#fingerprint = now
     void this.reload('files changed')
