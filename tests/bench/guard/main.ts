@@ -3,11 +3,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { makeCertificates } from '../../interop/peers.ts'
 import { measureAllocation } from '../allocation.ts'
 import { cases } from '../peers/cases.ts'
 import { contenders } from '../peers/contenders.ts'
-import { installCertificateMaker } from '../peers/install.ts'
+import { makeOwnCertificates } from '../peers/certificates.ts'
 import { OURS, type Sample } from '../peers/result.ts'
 import { environment, installAll, measureAll } from '../peers/session.ts'
 import { type Accepted, compareAll, describe, type Figure, isFailure, ROUNDS_MIN } from './compare.ts'
@@ -81,8 +80,7 @@ async function measureGuarded(rounds: number, seconds: number): Promise<{ figure
   try {
     const absent: { contender: string; subject: string; reason: string }[] = []
     const { ready } = await installAll(chosen, absent)
-    await installCertificateMaker()
-    await makeCertificates(folder)
+    makeOwnCertificates(folder)
     const options = { folder, seconds, warmupSeconds: seconds / 2, shrink: 1 }
     const samples = await measureAll(ready, chosen.cases, rounds, options, absent)
     const failures = absent.map(({ contender, subject, reason }) => `${contender} ${subject}: ${reason}`)

@@ -19,7 +19,7 @@ ECHO = 2**64 - 1
 ENDLESS = 2**50
 MESSAGE = 100
 CHUNK = bytes(256 << 10)
-# Bytes that aioquic is given ahead: it buffers all it gets.
+# Bytes that aioquic is given ahead on all streams together: it buffers all it gets.
 AHEAD = 4 << 20
 WINDOWS = {"max_data": 32 << 20, "max_stream_data": 16 << 20, "max_datagram_size": 1452, "idle_timeout": 120.0}
 
@@ -53,7 +53,7 @@ class Peer(QuicConnectionProtocol):
 
     def refill(self):
         for stream, source in list(self.pumps.items()):
-            while self.buffered(stream) < AHEAD:
+            while self.buffered(stream) < AHEAD // len(self.pumps):
                 chunk = source()
                 if chunk is None:
                     del self.pumps[stream]

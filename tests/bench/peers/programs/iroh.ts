@@ -48,6 +48,8 @@ const given = new Arguments(words)
 const iroh = createRequire(join(folder, 'package.json'))('@number0/iroh') as Iroh
 
 const ALPN: Bytes = [...Buffer.from('perf')]
+/** An endpoint that nobody holds is collected, and its connections with it. */
+const bound: Endpoint[] = []
 /** Larger pieces are only slower: every byte becomes a number. */
 const PIECE_BYTES = 64 * 1024
 
@@ -72,7 +74,9 @@ async function bind(): Promise<Endpoint> {
   builder.relayMode(iroh.RelayMode.disabled())
   builder.alpns([ALPN])
   builder.bindAddr('127.0.0.1:0')
-  return await builder.bind()
+  const endpoint = await builder.bind()
+  bound.push(endpoint)
+  return endpoint
 }
 
 collectOnSignal()

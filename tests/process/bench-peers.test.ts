@@ -1,0 +1,31 @@
+/** The harness of bench:peers with ours against ours: real processes, no other implementation is needed. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { cases } from '../bench/peers/cases.ts'
+import { makeOwnCertificates } from '../bench/peers/certificates.ts'
+import { contenders } from '../bench/peers/contenders.ts'
+import { OURS } from '../bench/peers/result.ts'
+import { conclude, measureAll } from '../bench/peers/session.ts'
+
+test('two implementations are measured in turn and compared round by round', async () => {
+  const ours = contenders.find(({ name }) => name === OURS)
+  assert.ok(ours !== undefined)
+  const chosen = cases.filter(({ name }) => name === 'download-1' || name === 'requests')
+  const folder = mkdtempSync(join(tmpdir(), 'quicether-bench-smoke-'))
+  try {
+    makeOwnCertificates(folder)
+    const options = { folder, seconds: 1, warmupSeconds: 0, shrink: 1 }
+    const absent: { contender: string; subject: string; reason: string }[] = []
+    const samples = await measureAll([ours, { ...ours, name: 'twin' }], chosen, 1, options, absent)
+    assert.deepEqual(absent, [])
+    for (const { values } of samples) assert.ok(values.length === 1 && (values[0] as number) >= 0)
+    const compared = conclude(samples).ratios.map(({ subject, metric, against }) => `${subject} ${metric} ${against}`)
+    const expected = ['download-1 rate twin', 'download-1 cpu twin', 'requests rate twin', 'requests cpu twin']
+    assert.deepEqual(compared.sort(), expected.sort())
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+})
