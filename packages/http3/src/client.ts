@@ -98,7 +98,7 @@ interface Waiting {
 }
 
 /** Requests and tunnels of one connection. `signal`s, GOAWAY and 0-RTT are taken care of. */
-export class Http3Client {
+export class Http3Client implements AsyncDisposable {
   readonly session: Http3Session
   readonly #connection: Http3Connection
   /** Requests that wait for a stream, oldest first. */
@@ -218,6 +218,10 @@ export class Http3Client {
     const tunnel = await this.connect({ ...options, headers, protocol: 'webtransport' })
     checkCapsuleHeaders(tunnel)
     return new WebTransportSession(tunnel, hub, { authority: options.authority, path: options.path ?? '/' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
   }
 
   #send(

@@ -252,6 +252,26 @@ test('a session of WebTransport is accepted from a (Request) => Response handler
   await session.close()
 })
 
+test('an aborted signal closes a server like its end', async () => {
+  const abort = new AbortController()
+  const server = await serve({
+    addresses: ['127.0.0.1'],
+    port: 0,
+    identities,
+    signal: abort.signal,
+    fetch: () => new Response('still here'),
+  })
+  await using client = new Http3Agent({ ca })
+  assert.equal(await (await client.fetch(urlOf(server))).text(), 'still here')
+  abort.abort()
+  await server.close()
+  await assert.rejects(client.fetch(urlOf(server)), { name: 'QuicError' })
+  await assert.rejects(
+    serve({ port: 0, identities, signal: AbortSignal.abort(new Error('not even begun')), fetch: () => new Response() }),
+    /not even begun/,
+  )
+})
+
 test('handlers that know nothing of CONNECT do not accept it by accident (RFC 9220 §3)', async () => {
   for (const way of [
     { fetch: () => new Response('hello') },

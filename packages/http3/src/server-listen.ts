@@ -16,6 +16,8 @@ export interface Http3ServerOptions extends Omit<ListenOptions, 'alpn' | 'earlyD
   readonly http3?: ServeHttp3Options['config']
   readonly onError?: ServeHttp3Options['onError']
   readonly bodyBytesMax?: ServeHttp3Options['bodyBytesMax']
+  /** Aborting closes the server as `close()` does. */
+  readonly signal?: AbortSignal
 }
 
 /** Made by `serve`. */
@@ -36,7 +38,8 @@ const GRACE_MS = 5_000
  * Rejects like `listen`, and with TypeError unless there is exactly one way to answer.
  */
 export async function serve(options: Http3ServerOptions): Promise<Http3Server> {
-  const { fetch, node, handler, earlyData = false, http3, onError, bodyBytesMax, config, ...rest } = options
+  const { fetch, node, handler, earlyData = false, http3, onError, bodyBytesMax, config, signal, ...rest } = options
+  signal?.throwIfAborted()
   const answer = handlerOf(fetch, node, handler)
   const served = new Set<Http3ServerConnection>()
   const perConnection: ServeHttp3Options = {
@@ -59,6 +62,7 @@ export async function serve(options: Http3ServerOptions): Promise<Http3Server> {
     await closing
     await all
   }
+  signal?.addEventListener('abort', () => void close(), { once: true })
   return {
     port: listener.port,
     listener,

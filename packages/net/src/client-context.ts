@@ -13,7 +13,7 @@ const TOKEN_SERVERS_MAX = 256
 const TOKENS_PER_SERVER_MAX = 4
 
 /** Keep one for as long as connections should be resumed; `close` when done. */
-export class ClientContext {
+export class ClientContext implements Disposable {
   readonly tls: TlsClientContext
   readonly #tls: NativeClientContext
   readonly #keyLogs: Set<KeyLog> = new Set()
@@ -49,6 +49,10 @@ export class ClientContext {
     this.#tokens.set(server, tokens)
     const [oldest] = this.#tokens.keys()
     if (this.#tokens.size > TOKEN_SERVERS_MAX && oldest !== undefined) this.#tokens.delete(oldest)
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   close(): void {

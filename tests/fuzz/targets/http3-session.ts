@@ -3,6 +3,7 @@ import { h3ErrorName, Http3Error } from '../../../packages/http3/src/errors.ts'
 import type { Exchange } from '../../../packages/http3/src/exchange.ts'
 import type { HeaderList } from '../../../packages/http3/src/headers.ts'
 import { Http3Session } from '../../../packages/http3/src/session.ts'
+import { QuicStream, type QuicStreamParts } from '../../../packages/net/src/streams/quic-stream.ts'
 import { headersFrame } from '../../../packages/http3/src/testing/raw-peer.ts'
 import { type FuzzTarget, magnitude, promise, shape } from '../target.ts'
 import { ScriptedTransport } from './scripted-transport.ts'
@@ -52,7 +53,7 @@ const get = bytes('01 0d 0000 d1 d7 50 06 612e74657374 c1')
 const settingsWithAll = bytes('00 04 04 0801 3301')
 const ok = bytes('01 03 0000 d9 00 05 68656c6c6f')
 
-/** The low bit of the first byte is the role (1 = server), the next two bits choose how much credit there is, bit 3 the extensions. */
+/** The low bit of the first byte is the role (1 = server), the next two bits choose how much credit there is, bit 3 the extensions, bit 4 WebTransport. */
 export const http3Session: FuzzTarget = {
   name: 'http3-session',
   inputBytesMax: 1_500,
@@ -115,6 +116,24 @@ export const http3Session: FuzzTarget = {
       [Op.BytesAndEnd, 4, get],
       [Op.Datagram, 1, bytes('64')],
     ),
+    webTransportServer(
+      [Op.Bytes, 2, settingsWithAll],
+      [Op.Bytes, 6, bytes('4054 00 6561726c79')],
+      [Op.Bytes, 0, Uint8Array.from(headersFrame(connectHeaders))],
+      [Op.Bytes, 4, bytes('4041 00 6869')],
+      [Op.BytesAndEnd, 4, bytes('6a')],
+      [Op.Bytes, 8, bytes('4041 04')],
+      [Op.Reset, 6, bytes('')],
+      [Op.Cancel, 0, bytes('')],
+    ),
+    webTransportClient(
+      [Op.Bytes, 3, settingsWithAll],
+      [Op.Request, 0, bytes('')],
+      [Op.Bytes, 1, bytes('40')],
+      [Op.Bytes, 1, bytes('41 00 6869')],
+      [Op.Bytes, 0, ok],
+      [Op.Stop, 1, bytes('')],
+    ),
     extendedClient(
       [Op.Bytes, 3, settingsWithAll],
       [Op.Request, 0, bytes('')],
@@ -156,6 +175,8 @@ const server = (...list: Steps) => Uint8Array.from([7, ...program(...list)])
 const client = (...list: Steps) => Uint8Array.from([6, ...program(...list)])
 
 const extendedServer = (...list: Steps) => Uint8Array.from([15, ...program(...list)])
+const webTransportServer = (...list: Steps) => Uint8Array.from([31, ...program(...list)])
+const webTransportClient = (...list: Steps) => Uint8Array.from([30, ...program(...list)])
 const extendedClient = (...list: Steps) => Uint8Array.from([14, ...program(...list)])
 
 class SessionRun {
@@ -166,6 +187,8 @@ class SessionRun {
   #failures = 0
   #bodyBytes = 0
   #datagrams = 0
+  #streams = 0
+  #taken = 0
   #arrivedBytes = 0
   #handled = 0
   #closedCalls = 0
@@ -173,7 +196,11 @@ class SessionRun {
 
   constructor(mode: number) {
     const isExtended = (mode & 8) !== 0
-    const extensions = { extendedConnect: isExtended, datagrams: isExtended }
+    const extensions = {
+      extendedConnect: isExtended,
+      datagrams: isExtended,
+      webTransportSessions: (mode & 16) === 0 ? 0 : 4,
+    }
     const role = (mode & 1) === 0 ? 'client' : 'server'
     this.transport = new ScriptedTransport(role, (mode & 4) === 0 ? 2 : 40)
     this.transport.creditBytes = (mode & 2) === 0 ? 8 : 100_000
@@ -182,6 +209,7 @@ class SessionRun {
       transport: this.transport,
       clock: () => this.#nowUs,
       config: { maxHeaderBytes: 1_024, qpackTableBytes: 256, qpackBlockedStreams: 4, resetBurst: 8, ...extensions },
+      createStream: (parts) => this.#createStream(parts),
       onRequest: (exchange) => this.#onRequest(exchange),
       onClosed: () => this.#closedCalls++,
     })
@@ -212,6 +240,7 @@ class SessionRun {
     this.#session.handleEvent({ kind: 'closed', reason: { kind: 'idle', afterUs: 1 } })
     promise(this.#session.activeExchanges === 0, 'no exchange outlives the connection')
     promise(this.#closedCalls === 1, `onClosed was called ${this.#closedCalls} times`)
+    promise(this.#taken <= this.#streams, 'only streams that were made are handed out')
     promise(this.#datagrams <= STEPS_MAX, 'no datagram comes twice')
     promise(this.#bodyBytes <= this.#arrivedBytes, 'no body is longer than what arrived')
     const code = closedWith === undefined ? 'open' : h3ErrorName(closedWith)
@@ -256,6 +285,7 @@ class SessionRun {
     const { method, path } = exchange.request
     promise(typeof method === 'string' && (path === undefined || typeof path === 'string'), 'a request is whole')
     this.#application(() => exchange.respond(200, [['x-a', 'b']]))
+    if (exchange.request.protocol !== undefined) this.#registerSession(exchange)
   }
 
   #adopt(exchange: Exchange): void {
@@ -269,8 +299,22 @@ class SessionRun {
         promise(!isClosed, `exchange ${exchange.id} closed twice`)
         isClosed = true
         this.#exchanges.delete(exchange.id)
+        this.#session.webTransport?.unregister(exchange.id)
       },
     }
+  }
+
+  /** A stream of a WebTransport session, which reads what comes. */
+  #createStream(parts: QuicStreamParts): QuicStream {
+    const stream = new QuicStream(parts)
+    this.#streams++
+    if (stream.isReadable) void stream.bytes(1_000).catch(() => undefined)
+    return stream
+  }
+
+  /** The session behind an accepted CONNECT takes what the peer opens for it. */
+  #registerSession(exchange: Exchange): void {
+    this.#session.webTransport?.register({ id: exchange.id, onStream: () => this.#taken++, drain: () => undefined })
   }
 
   #read(exchange: Exchange): void {
