@@ -20,6 +20,9 @@ export interface PathManagerHost {
   onPathUnreachable(path: Path, nowUs: Micros): void
 }
 
+/** Receive windows are never sized for less than this: programs do not look at their sockets more often. */
+const WINDOW_RTT_MIN_US = 500
+
 export class PathManager {
   readonly paths: Path[] = []
   readonly probes: PathProbe[] = []
@@ -127,8 +130,17 @@ export class PathManager {
     return Math.ceil(sum)
   }
 
+  /**
+   * Round trip that receive windows are sized by. With one path what the way takes when nothing queues: measured with the
+   * queue, windows would grow with the queue and the queue with the windows. With several, data waits for the slowest.
+   */
+  windowRttUs(path: Path): Micros {
+    if (this.paths.length > 1) return this.#slowestRttUs(path)
+    return Math.max(Math.min(path.rtt.leastUs, path.rtt.smoothedUs), WINDOW_RTT_MIN_US)
+  }
+
   /** Largest RTT among the paths that work, that of `path` included. */
-  slowestRttUs(path: Path): Micros {
+  #slowestRttUs(path: Path): Micros {
     let slowestUs = path.rtt.smoothedUs
     if (this.paths.length === 1) return slowestUs
     for (const other of this.paths) {

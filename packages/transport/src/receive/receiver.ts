@@ -94,8 +94,7 @@ export class Receiver implements FrameSink {
     try {
       this.#checkReservedBits(level, packet.firstByte)
       core.streams.nowUs = nowUs
-      // Data waits for the slowest path: windows must hold what the others bring meanwhile.
-      core.streams.rttUs = core.paths.slowestRttUs(path)
+      core.streams.rttUs = core.paths.windowRttUs(path)
       if (core.observer !== null) this.#observe(packet, start, end)
       const bits = decodeFrames(bytes, start, end, level, core.multipath.isNegotiated, this)
       const isEliciting = (bits & AckElicitingBit) !== 0

@@ -86,6 +86,24 @@ test('persistent congestion renews the minimum, a reset forgets everything', () 
   assert.equal(rtt.smoothedUs, INITIAL_RTT_US)
 })
 
+test('the least round trip leaves out what the peer says it waited, and forgets a shorter way within a minute', () => {
+  const rtt = new RttEstimator()
+  assert.equal(rtt.leastUs, Infinity)
+  rtt.onSample(40_000, 15_000, confirmed, 0)
+  assert.equal(rtt.leastUs, 25_000)
+  rtt.onSample(90_000, 0, confirmed, 29_000_000)
+  assert.equal(rtt.leastUs, 25_000)
+  rtt.onSample(90_000, 0, confirmed, 31_000_000)
+  assert.equal(rtt.leastUs, 25_000)
+  rtt.onSample(80_000, 0, confirmed, 62_000_000)
+  assert.equal(rtt.leastUs, 80_000)
+  // A delay that cannot be true harms nobody but the one who claims it.
+  rtt.onSample(80_000, 2 ** 40, confirmed, 62_000_001)
+  assert.equal(rtt.leastUs, 1)
+  rtt.reset()
+  assert.equal(rtt.leastUs, Infinity)
+})
+
 test('whatever a peer claims, the mean stays between the smallest and the largest sample', () => {
   fc.assert(
     fc.property(

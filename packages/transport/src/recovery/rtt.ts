@@ -5,6 +5,8 @@ import type { Micros } from '../ports/datagrams.ts'
 export const INITIAL_RTT_US = 333_000
 /** RFC 9002 §6.1.2: timer granularity, 1 ms. */
 export const GRANULARITY_US = 1_000
+/** A smallest RTT this old is forgotten after as long again: the way may have become longer. */
+const LEAST_FOR_US = 30_000_000
 /** RFC 9002 §7.6.1: kPersistentCongestionThreshold. */
 const PERSISTENT_CONGESTION_THRESHOLD = 3
 
@@ -25,6 +27,9 @@ export class RttEstimator {
   #minUs: number
   #smoothedUs: number
   #varUs: number
+  #leastUs: number
+  #leastBeforeUs: number
+  #leastSinceUs: Micros
   #samples: number
   #isAssumed: boolean
   #firstSampleAtUs: Micros
@@ -36,6 +41,9 @@ export class RttEstimator {
     this.#minUs = 0
     this.#smoothedUs = initialRttUs
     this.#varUs = initialRttUs / 2
+    this.#leastUs = Infinity
+    this.#leastBeforeUs = Infinity
+    this.#leastSinceUs = 0
     this.#samples = 0
     this.#isAssumed = false
     this.#firstSampleAtUs = -1
@@ -48,6 +56,14 @@ export class RttEstimator {
   /** Smallest RTT seen; 0 before the first sample. */
   get minUs(): number {
     return this.#minUs
+  }
+
+  /**
+   * Smallest RTT of the last half minute to a minute without the delay that the peer says it added; Infinity before the
+   * first sample. What the way itself takes, for purposes where a peer that lies harms itself.
+   */
+  get leastUs(): number {
+    return Math.min(this.#leastUs, this.#leastBeforeUs)
   }
 
   get smoothedUs(): number {
@@ -95,6 +111,7 @@ export class RttEstimator {
     const latest = Math.max(latestUs, 1)
     this.#latestUs = latest
     this.#samples += 1
+    this.#noteLeast(Math.max(latest - ackDelayUs, 1), nowUs)
     if (this.#samples === 1) {
       // RFC 9002 §5.3: "On the first RTT sample after initialization, smoothed_rtt and rttvar are set as follows"
       this.#firstSampleAtUs = nowUs
@@ -112,6 +129,15 @@ export class RttEstimator {
     // RFC 9002 §A.7 updates rttvar with the old smoothed_rtt, as RFC 6298 does; the order in §5.3 is erratum 7539.
     this.#varUs += (Math.abs(this.#smoothedUs - adjusted) - this.#varUs) / 4
     this.#smoothedUs += (adjusted - this.#smoothedUs) / 8
+  }
+
+  #noteLeast(sampleUs: number, nowUs: Micros): void {
+    if (nowUs - this.#leastSinceUs > LEAST_FOR_US) {
+      this.#leastBeforeUs = this.#leastUs
+      this.#leastUs = Infinity
+      this.#leastSinceUs = nowUs
+    }
+    if (sampleUs < this.#leastUs) this.#leastUs = sampleUs
   }
 
   /**
@@ -151,6 +177,8 @@ export class RttEstimator {
     this.#minUs = 0
     this.#smoothedUs = this.#initialRttUs
     this.#varUs = this.#initialRttUs / 2
+    this.#leastUs = Infinity
+    this.#leastBeforeUs = Infinity
     this.#samples = 0
     this.#isAssumed = false
     this.#firstSampleAtUs = -1
