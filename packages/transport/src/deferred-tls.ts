@@ -1,7 +1,10 @@
 /** A server's TLS session that begins once the ClientHello is complete, so that the version can be chosen from it. */
 import { TransportError, type TransportParameters, decodeTransportParameters } from '@quicether/wire'
-import { firstMessageLength, transportParametersOf } from './client-hello.ts'
+import { firstMessageLength, lacksTransportParameters, transportParametersOf } from './client-hello.ts'
 import type { Level, TlsFailure, TlsSession, TlsStep } from './ports/crypto.ts'
+
+/** TLS alert missing_extension (RFC 8446 §6.2). */
+const MISSING_EXTENSION = 109
 
 /** Given the client's parameters (undefined when unreadable), creates the session for the version chosen. */
 export type TlsStarter = (peer: TransportParameters | undefined) => TlsSession
@@ -24,6 +27,10 @@ export class DeferredTls implements TlsSession {
     const length = firstMessageLength(bytes)
     if (length === undefined || bytes.length < length) return undefined
     this.#buffered = new Uint8Array(0)
+    // RFC 9001 §8.2: "endpoints that receive ClientHello or EncryptedExtensions messages without the quic_transport_parameters extension MUST close the connection with an error of type 0x016d"
+    if (lacksTransportParameters(bytes.subarray(0, length))) {
+      return { alert: MISSING_EXTENSION, message: 'the ClientHello has no quic_transport_parameters extension' }
+    }
     this.#inner = this.#start(peerParameters(bytes.subarray(0, length)))
     return this.#inner.read(level, bytes)
   }
