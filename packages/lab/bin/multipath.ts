@@ -6,7 +6,7 @@ import { outage, pairings, shareOfLinks } from '../src/multipath-figures.ts'
 const usage = `usage: node packages/lab/bin/multipath.ts [--seeds COUNT] [--seconds LENGTH] [--congestion NAME]
   --seeds COUNT     runs per figure, seeds 1 to COUNT; the median is printed (default 3)
   --seconds LENGTH  size of the transfers, in seconds of both links together (default 10)
-  --congestion NAME congestion control of both sides: ${congestionAlgorithms.join(', ')} (default cubic)`
+  --congestion NAME congestion control of both sides: ${congestionAlgorithms.join(', ')} (default tolerant)`
 
 function parse(): { seeds: string; seconds: string; congestion: string; help: boolean } {
   try {
@@ -14,7 +14,7 @@ function parse(): { seeds: string; seconds: string; congestion: string; help: bo
       options: {
         seeds: { type: 'string', default: '3' },
         seconds: { type: 'string', default: '10' },
-        congestion: { type: 'string', default: 'cubic' },
+        congestion: { type: 'string', default: 'tolerant' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })

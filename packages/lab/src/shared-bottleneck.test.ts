@@ -39,10 +39,25 @@ test('uncoupled, two paths through one link take much more than one flow: what t
   for (const { utilisation } of found) assert.ok(utilisation > 0.9 && utilisation <= 1, `${utilisation} of the link`)
 })
 
-test('bbr keeps a slow link with 1 % of loss in use, where CUBIC leaves it (goal G2)', (context) => {
-  const lossy = pairings[3]
-  assert.ok(lossy !== undefined)
-  const share = shareOfLinks({ seed: 1, a: lossy.a, b: lossy.b, lengthUs: seconds(8), config: { congestion: 'bbr' } })
-  context.diagnostic(`${(100 * share).toFixed(1)} % of the sum of the rates`)
-  assert.ok(share > 0.84, `${share} of the sum of the rates`)
-})
+for (const congestion of ['bbr', 'tolerant'] as const)
+  test(`${congestion} keeps a slow link with 1 % of loss in use, where CUBIC leaves it (goal G2)`, (context) => {
+    const lossy = pairings[3]
+    assert.ok(lossy !== undefined)
+    const share = shareOfLinks({ seed: 1, a: lossy.a, b: lossy.b, lengthUs: seconds(8), config: { congestion } })
+    context.diagnostic(`${(100 * share).toFixed(1)} % of the sum of the rates`)
+    assert.ok(share > 0.84, `${share} of the sum of the rates`)
+  })
+
+for (const share of [0.25, 0.5, 1] as const)
+  test(`tolerant takes no more from a NewReno flow than CUBIC does, in a queue of ${share} of what is under way`, (context) => {
+    const ratioOf = (congestion: 'tolerant' | 'cubic'): number =>
+      mean(
+        [1, 2].map((seed) => {
+          const queueBytes = share * 50_000
+          return sharedBottleneck({ seed, congestion, paths: 1, queueBytes, durationUs: seconds(20) }).ratio
+        }),
+      )
+    const [tolerant, cubic] = [ratioOf('tolerant'), ratioOf('cubic')]
+    context.diagnostic(`${tolerant.toFixed(2)}, CUBIC ${cubic.toFixed(2)}`)
+    assert.ok(tolerant <= 1.1 * cubic && tolerant < 1.5, `${tolerant} times as much, CUBIC ${cubic}`)
+  })

@@ -26,8 +26,8 @@ export interface TransportConfig {
   /** Bytes one stream buffers for sending before `write` blocks (at least; grows with the congestion window). */
   readonly sendBufferBytes: number
   /**
-   * Bytes all streams together buffer for sending; beyond it each stream still gets 64 KiB. More, up to 64 MiB, while two
-   * congestion windows of all paths are more.
+   * Bytes all streams together buffer for sending; beyond it each stream still gets 64 KiB. More, up to 64 MiB, while
+   * four congestion windows of all paths are more.
    */
   readonly connectionSendBufferBytes: number
   /** Largest DATAGRAM frame accepted; 0 = not supported. */
@@ -100,7 +100,7 @@ export const transportDefaults: TransportConfig = {
   connectionSendBufferBytes: 4 * MiB,
   datagramFrameBytesMax: 65_535,
   datagramQueueMax: 256,
-  congestion: 'cubic',
+  congestion: 'tolerant',
   initialWindowPackets: INITIAL_WINDOW_PACKETS,
   isPaced: true,
   isEcnEnabled: true,

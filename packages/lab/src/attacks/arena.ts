@@ -353,7 +353,8 @@ export class Responder {
 
   #write(key: string): void {
     const state = this.#pending.get(key)
-    if (state === undefined || !state.isReady) return
+    // An event of before the end may still be read after it.
+    if (state === undefined || !state.isReady || state.connection.isClosed) return
     while (state.left > 0) {
       const wanted = Math.min(state.left, CHUNK_BYTES)
       // A chunk of its own each time, as bodies from elsewhere are.

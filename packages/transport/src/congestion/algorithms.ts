@@ -3,10 +3,10 @@ import type { RandomSource } from '../ports/crypto.ts'
 import { Bbr } from './bbr.ts'
 import type { CongestionController } from './controller.ts'
 import { type CoupledGroup, type CoupledPath, createCoupled } from './coupled.ts'
-import { createCubic } from './cubic.ts'
+import { createCubic, createTolerantCubic } from './cubic.ts'
 import { createNewReno } from './new-reno.ts'
 
-export const congestionAlgorithms = ['cubic', 'new_reno', 'bbr', 'lia', 'olia', 'balia'] as const
+export const congestionAlgorithms = ['tolerant', 'cubic', 'new_reno', 'bbr', 'lia', 'olia', 'balia'] as const
 export type CongestionAlgorithm = (typeof congestionAlgorithms)[number]
 
 /** What a controller may need of its connection. */
@@ -25,6 +25,8 @@ export function createCongestionController(
   context: CongestionContext,
 ): CongestionController {
   switch (algorithm) {
+    case 'tolerant':
+      return createTolerantCubic(mtuBytes, initialPackets)
     case 'cubic':
       return createCubic(mtuBytes, initialPackets)
     case 'new_reno':

@@ -16,10 +16,16 @@ export function createCubic(mtuBytes: number, initialPackets?: number): Congesti
   return new WindowController(new CubicLaw(), mtuBytes, initialPackets)
 }
 
+/** The same, but losses that no queue is to blame for are repaired without an answer (see `LossJudge`). */
+export function createTolerantCubic(mtuBytes: number, initialPackets?: number): CongestionController {
+  return new WindowController(new CubicLaw('tolerant', true), mtuBytes, initialPackets)
+}
+
 /** Windows are bytes with fractions, K is seconds; times are microseconds with -1 for "not begun". */
 class CubicLaw implements AvoidanceLaw {
-  readonly name = 'cubic'
+  readonly name: string
   readonly canUndo = true
+  readonly isTolerant: boolean
   /** W_max in bytes; -1 = undefined, then the stage begins with K = 0 at its own window. */
   #wMaxBytes: number
   #wEstBytes: number
@@ -38,7 +44,9 @@ class CubicLaw implements AvoidanceLaw {
   #undoKSeconds: number
   #undoEpochUs: Micros
 
-  constructor() {
+  constructor(name = 'cubic', isTolerant = false) {
+    this.name = name
+    this.isTolerant = isTolerant
     this.#wMaxBytes = -1
     this.#wEstBytes = 0
     this.#priorBytes = -1

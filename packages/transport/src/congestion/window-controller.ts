@@ -10,6 +10,7 @@ import {
   WINDOW_BYTES_MAX,
 } from './controller.ts'
 import { HyStart } from './hystart.ts'
+import { LossJudge } from './loss-judge.ts'
 import { Utilisation } from './utilisation.ts'
 
 /** RFC 9002 §7.7: N in rate = N * window / smoothed_rtt. The window doubles per round trip in slow start, hence 2. */
@@ -21,6 +22,8 @@ export interface AvoidanceLaw {
   readonly name: string
   /** Whether `undo` restores what `reduce` changed. */
   readonly canUndo: boolean
+  /** Losses that no queue is to blame for are repaired, but not answered. Left out = all are. */
+  readonly isTolerant?: boolean
   /** The window after `ackedBytes` more were acknowledged; never smaller than `windowBytes`. */
   grow(windowBytes: number, ackedBytes: number, mtuBytes: number, rtt: RttEstimator, nowUs: Micros): number
   /** The window was not used up to `nowUs`: time of which growth must not take notice. */
@@ -41,6 +44,10 @@ export class WindowController implements CongestionController {
   readonly #initialPackets: number | undefined
   readonly #hystart: HyStart
   readonly #utilisation: Utilisation
+  /** Absent where all losses are answered. */
+  readonly #judge: LossJudge | undefined
+  /** Of the acknowledgment being processed. */
+  #rtt: RttEstimator | undefined
   #mtuBytes: number
   #windowBytes: number
   #thresholdBytes: number
@@ -53,6 +60,8 @@ export class WindowController implements CongestionController {
   #lastSentAtUs: Micros
   /** Bytes reported lost since the last reduction and not found spurious; -1 = that reduction cannot be undone. */
   #undoLostBytes: number
+  /** Lost since the last reduction and not answered; if one of these packets comes late, it is not one of those behind the next. */
+  #ignoredBytes: number
   #undoWindowBytes: number
   #undoThresholdBytes: number
   #undoRecoveryBeganUs: Micros
@@ -67,6 +76,8 @@ export class WindowController implements CongestionController {
     this.#initialPackets = initialPackets
     this.#hystart = new HyStart()
     this.#utilisation = new Utilisation()
+    this.#judge = law.isTolerant === true ? new LossJudge() : undefined
+    this.#rtt = undefined
     this.#mtuBytes = mtuBytes
     this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     this.#thresholdBytes = Infinity
@@ -77,6 +88,7 @@ export class WindowController implements CongestionController {
     this.#hasAcks = false
     this.#lastSentAtUs = -1
     this.#undoLostBytes = -1
+    this.#ignoredBytes = 0
     this.#undoWindowBytes = 0
     this.#undoThresholdBytes = Infinity
     this.#undoRecoveryBeganUs = -1
@@ -102,8 +114,10 @@ export class WindowController implements CongestionController {
     this.#utilisation.onSent(inFlightBytes, nowUs)
   }
 
-  onPacketAcked(bytes: number, _packetNumber: number, sentAtUs: Micros, _rtt: RttEstimator, _nowUs: Micros): void {
+  onPacketAcked(bytes: number, _packetNumber: number, sentAtUs: Micros, rtt: RttEstimator, _nowUs: Micros): void {
     this.#utilisation.onAcked(sentAtUs)
+    this.#rtt = rtt
+    this.#judge?.onAcked(bytes, this.#mtuBytes)
     this.#hasAcks = true
     // RFC 9002 §7.3.2: "a recovery period ends … when a packet sent during the recovery period is acknowledged"
     if (sentAtUs <= this.#recoveryBeganUs) return
@@ -131,13 +145,19 @@ export class WindowController implements CongestionController {
     _inFlightBytes: number,
     nowUs: Micros,
   ): void {
+    const isRandom = kind === 'loss' && this.#isRandom(lostBytes)
     // RFC 9002 §7.3.2: "during a recovery period, the congestion window does not change in response to new losses"
     if (sentAtUs <= this.#recoveryBeganUs) {
       if (kind === 'ecn') this.#undoLostBytes = -1
       else if (this.#undoLostBytes >= 0) this.#undoLostBytes += lostBytes
       return
     }
-    this.#undoLostBytes = kind === 'loss' && this.#law.canUndo ? lostBytes : -1
+    if (isRandom) {
+      this.#ignoredBytes += lostBytes
+      return
+    }
+    this.#undoLostBytes = kind === 'loss' && this.#law.canUndo ? lostBytes + this.#ignoredBytes : -1
+    this.#ignoredBytes = 0
     this.#undoWindowBytes = this.#windowBytes
     this.#undoThresholdBytes = this.#thresholdBytes
     this.#undoRecoveryBeganUs = this.#recoveryBeganUs
@@ -203,6 +223,8 @@ export class WindowController implements CongestionController {
     this.#law.reset()
     this.#hystart.reset()
     this.#utilisation.reset()
+    this.#judge?.reset()
+    this.#ignoredBytes = 0
     this.#mtuBytes = mtuBytes
     this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     this.#thresholdBytes = Infinity
@@ -213,6 +235,10 @@ export class WindowController implements CongestionController {
     this.#hasAcks = false
     this.#lastSentAtUs = -1
     this.#undoLostBytes = -1
+  }
+
+  #isRandom(lostBytes: number): boolean {
+    return this.#rtt !== undefined && this.#judge?.isRandom(lostBytes, this.#mtuBytes, this.#rtt) === true
   }
 
   #isSlowStart(): boolean {

@@ -182,7 +182,7 @@ for (const [what, pick, reason] of [
   })
 }
 
-test('send buffers hold twice what all paths carry while the slowest one takes a round trip', () => {
+test('send buffers hold four times what all paths carry while the slowest one takes a round trip', () => {
   const pair = twoPaths({ packetScheduler: 'rr', sendBufferBytes: 1_024, connectionSendBufferBytes: 1_024 }, unequal)
   const warmUp = transfer(pair, 'server', 3_000_000)
   pair.run(warmUp.isDone)
@@ -194,5 +194,5 @@ test('send buffers hold twice what all paths carry while the slowest one takes a
   assert.ok(carried > 1.2 * windows, 'the paths differ')
   const id = pair.accepted?.openStream('unidirectional') ?? -1
   const accepted = pair.accepted?.write(id, new Uint8Array(10_000_000)) ?? 0
-  assert.ok(Math.abs(accepted / carried - 2) < 0.05, `${accepted} bytes accepted, ${Math.round(carried)} carried`)
+  assert.ok(Math.abs(accepted / carried - 4) < 0.1, `${accepted} bytes accepted, ${Math.round(carried)} carried`)
 })

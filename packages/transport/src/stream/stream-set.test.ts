@@ -45,12 +45,12 @@ function fill(set: StreamSet, count: number): number {
 
 const FLOOR = 64 * KIB
 
-test('all streams together buffer what is configured, or two congestion windows where that is more', () => {
+test('all streams together buffer what is configured, or four congestion windows where that is more', () => {
   const small = createSet()
   small.fitSendBuffers(100 * KIB)
   assert.equal(fill(small, 10), 4 * MIB + 6 * FLOOR)
   const large = createSet()
-  large.fitSendBuffers(5 * MIB)
+  large.fitSendBuffers(2.5 * MIB)
   assert.equal(fill(large, 10), 10 * MIB + 9 * FLOOR)
 })
 

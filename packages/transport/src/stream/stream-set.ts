@@ -13,6 +13,8 @@ import { type StreamPriority, checkPriority } from './stream-priority.ts'
 import { RoundRobinScheduler } from './stream-scheduler.ts'
 
 /** Growth of the send buffers with the congestion windows ends here, for one stream and for all together. */
+/** Round trips of the slowest path that send buffers hold. */
+const SEND_BUFFER_ROUNDS = 4
 const SEND_BUFFER_MAX_BYTES = 64 * 1024 * 1024
 
 /** Statistics of finished streams are kept for this many streams. */
@@ -268,11 +270,12 @@ export class StreamSet {
   }
 
   /**
-   * Lets send buffers follow what the paths carry: room for twice that, so that neither the application's pauses nor
-   * the wait for the slowest path empty the pipe. Never less than configured; growth ends at 64 MiB.
+   * Lets send buffers follow what the paths carry: room for four times that, so that neither the application's pauses nor
+   * a loss on the slowest path (a round trip until it is known, another one until its repeat has arrived) empty the
+   * pipe. Never less than configured; growth ends at 64 MiB.
    */
   fitSendBuffers(pipeBytes: number): void {
-    const wanted = Math.min(2 * pipeBytes, SEND_BUFFER_MAX_BYTES)
+    const wanted = Math.min(SEND_BUFFER_ROUNDS * pipeBytes, SEND_BUFFER_MAX_BYTES)
     this.#sendBufferBytes = Math.max(this.#options.sendBufferBytes, wanted)
     this.#sendPoolBytes = Math.max(this.#options.connectionSendBufferBytes, wanted)
   }
