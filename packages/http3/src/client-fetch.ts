@@ -113,7 +113,8 @@ export class Http3Agent implements AsyncDisposable {
     const { connectionsMax: _, http3, ca: _ca, pinned: _pinned, insecure: _insecure, ...transport } = this.#options
     const opened = connect({
       ...transport,
-      host: url.hostname,
+      // IPv6 addresses stand in brackets in URLs only.
+      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
       port: url.port === '' ? 443 : Number(url.port),
       alpn: ['h3'],
       context: this.#context,

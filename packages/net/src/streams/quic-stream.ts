@@ -143,7 +143,10 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
     return this.#writable
   }
 
-  /** Takes `data` for good (do not change it) and resolves when the next piece is welcome. */
+  /**
+   * Takes `data` for good (do not change it) and resolves when the next piece is welcome. Throws at once for a call that is
+   * wrong: `ERR_STREAM_DIRECTION`, `ERR_STREAM_FINISHED`.
+   */
   write(data: Uint8Array): Promise<void> {
     if (this.#sendError !== undefined) return handled(Promise.reject(this.#sendError))
     this.#mustSend('write')
