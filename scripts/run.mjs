@@ -15,6 +15,7 @@ const commands = {
   links: { entry: 'tests/bench/links/main.ts', about: 'several paths over emulated links, beside Linux MPTCP (root)' },
   peers: { entry: 'tests/bench/peers/main.ts', about: 'every QUIC that can be had, case by case, beside ours' },
   guard: { entry: 'tests/bench/guard/main.ts', about: 'this tree against the committed result' },
+  workers: { entry: 'tests/bench/workers/main.ts', about: 'what a second worker thread brings' },
   sim: { entry: 'packages/lab/bin/sim.ts', about: 'seeded simulations in virtual time' },
   docs: { entry: 'scripts/docs.ts', native: false, about: 'the API reference as HTML' },
   spec: { entry: 'scripts/spec.ts', native: false, about: 'requirements of the RFCs: cited, tested, missing' },

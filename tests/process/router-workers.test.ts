@@ -43,7 +43,9 @@ test('several workers route requests, tell their metrics apart and write one rep
     assert.equal(code, 0, stderr)
     const text = await (await fetch(`${scrape}/metrics`)).text()
     byWorker = [0, 1].map((worker) =>
-      Number(new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1]),
+      Number(
+        new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1],
+      ),
     )
   }
   assert.ok(

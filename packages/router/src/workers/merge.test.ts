@@ -14,7 +14,9 @@ function sampled(values: readonly number[]) {
 }
 
 test('the summary of two series is that of all their values', () => {
-  const [odd, even, all] = [new Array<number>(), new Array<number>(), new Array<number>()]
+  const odd: number[] = []
+  const even: number[] = []
+  const all: number[] = []
   for (let value = 1; value <= 1000; value++) {
     all.push(value)
     if (value % 2 === 1) odd.push(value)
