@@ -295,6 +295,8 @@ test('clients that are slow on every kind of stream lose their streams, and othe
   }, 200)
   const neverBody = await slow.request()
   await neverBody.write(headersOf([...post.slice(0, 3), [':path', '/api/slow']]))
+  const neverEnds = await slow.request()
+  await neverEnds.write(headersOf(withPath('/api/slow')))
   const neverReads = await slow.request()
   neverReads.end(headersOf(withPath('/api/big')))
   await othersAreServed()
@@ -302,6 +304,7 @@ test('clients that are slow on every kind of stream lose their streams, and othe
   assert.equal(await outcomeOf(drip), 'H3_REQUEST_INCOMPLETE')
   clearInterval(dripping)
   assert.equal(await outcomeOf(neverBody), 408)
+  assert.equal(await outcomeOf(neverEnds), 408)
   // Reading begins when the router has given the response up: what came is not the whole, and does not look so.
   await router.output(/"path":"\/api\/big","service":"api","kind":"client-timeout"/u)
   assert.equal(await outcomeOf(neverReads), 'H3_INTERNAL_ERROR')

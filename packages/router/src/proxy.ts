@@ -150,7 +150,7 @@ export class StreamProxy {
   async #forward(exchange: Exchange, route: Route, pool: UpstreamPool, hashKey: string): Promise<UpstreamResponse> {
     const { request, metrics } = exchange
     const { nowMs } = this.#options
-    const body = request.protocol === undefined ? await requestBody(request) : request.body
+    const body = request.protocol === undefined ? await this.#bodyOf(exchange) : request.body
     const headers = requestHeaders(request.headers, {
       authority: request.authority,
       client: exchange.client,
@@ -212,6 +212,17 @@ export class StreamProxy {
     } finally {
       watch.stop()
       if (!isRead) reply.discard()
+    }
+  }
+
+  /** Whether there is a body may depend on what the client sends next: that wait has an end, too. */
+  async #bodyOf(exchange: Exchange): Promise<AsyncIterable<Uint8Array> | null> {
+    const watch = new Watchdog(this.#clock, () => exchange.abort(clientSilent(this.#clientTimeoutMs)))
+    watch.feed(this.#clientTimeoutMs)
+    try {
+      return await exchange.unlessAborted(requestBody(exchange.request))
+    } finally {
+      watch.stop()
     }
   }
 
@@ -277,7 +288,7 @@ class Exchange {
   isConfirmed = false
   readonly #controller = new AbortController()
   readonly #onClientGone: () => void
-  #rejectWait: ((reason: UpstreamFailure) => void) | undefined
+  #rejectWait: ((reason: unknown) => void) | undefined
 
   constructor(
     request: ExchangeRequest,
@@ -291,7 +302,7 @@ class Exchange {
     this.metrics = metrics
     this.origin = origin
     this.client = client
-    this.#onClientGone = () => this.#controller.abort(request.signal.reason)
+    this.#onClientGone = () => this.abort(request.signal.reason)
     if (request.signal.aborted) this.#onClientGone()
     else request.signal.addEventListener('abort', this.#onClientGone, { once: true })
     request.confirmed?.then(
@@ -307,18 +318,20 @@ class Exchange {
     return this.#controller.signal
   }
 
-  abort(reason: UpstreamFailure): void {
+  abort(reason: unknown): void {
     this.#controller.abort(reason)
     this.#rejectWait?.(reason)
   }
 
-  /** Settles like `promise`, or rejects when the exchange is aborted: a client that takes nothing may never settle it. */
-  async unlessAborted(promise: Promise<void>): Promise<void> {
-    const waiting = Promise.withResolvers<void>()
+  /** Settles like `promise`, or rejects when the exchange is aborted: a client that is silent may never settle it. */
+  async unlessAborted<T>(promise: Promise<T>): Promise<T> {
+    this.#controller.signal.throwIfAborted()
+    const waiting = Promise.withResolvers<T>()
     this.#rejectWait = waiting.reject
     promise.then(waiting.resolve, waiting.reject)
-    await waiting.promise
+    const value = await waiting.promise
     this.#rejectWait = undefined
+    return value
   }
 
   release(): void {

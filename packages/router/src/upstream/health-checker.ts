@@ -2,7 +2,11 @@
 import type { Clock } from '../clock.ts'
 import type { HealthConfig } from '../config/service-schema.ts'
 import { messageOf } from '../user-error.ts'
+import type { UpstreamResponse } from './client.ts'
 import type { Target } from './target.ts'
+
+/** Longer answers to a check are not read. */
+const answerBytesMax = 65_536
 
 export interface HealthCheckerOptions {
   readonly targets: readonly Target[]
@@ -62,7 +66,7 @@ export class HealthChecker {
         body: null,
         signal: controller.signal,
       })
-      response.discard()
+      await readOut(response)
       if (response.status >= config.status_min && response.status <= config.status_max) return undefined
       return `status ${response.status} to the health check`
     } catch (error) {
@@ -71,5 +75,14 @@ export class HealthChecker {
       cancel()
       this.#stopping.signal.removeEventListener('abort', onStop)
     }
+  }
+}
+
+/** A short answer is read to its end, which keeps the connection; a long one is left. */
+async function readOut(response: UpstreamResponse): Promise<void> {
+  let bytes = 0
+  for await (const chunk of response.body) {
+    bytes += chunk.byteLength
+    if (bytes > answerBytesMax) return response.discard()
   }
 }

@@ -338,16 +338,3 @@ test('a tunnel lives as long as something comes through it in either direction',
   await f.clock.advance(150)
   assert.equal(await asked, 'tunnel-idle')
 })
-
-test('a pool that is replaced lets its requests finish', async () => {
-  const f = fixture({ a: 'silent' })
-  const abort = new AbortController()
-  const running = f.ask({ signal: abort.signal })
-  const retired = f.pool.retire()
-  await f.clock.advance(0)
-  assert.equal(f.upstreams['a']?.isClosed, false)
-  abort.abort()
-  await running
-  await retired
-  assert.equal(f.upstreams['a']?.isClosed, true)
-})

@@ -51,7 +51,6 @@ export class UpstreamPool {
   #running = 0
   #retries = 0
   #refused = 0
-  #onIdle: (() => void) | undefined
 
   /** Throws `UserError` when a file that the service names cannot be read. */
   constructor(config: ServiceConfig, options: PoolOptions) {
@@ -91,7 +90,6 @@ export class UpstreamPool {
       isReleased = true
       this.#running--
       this.#breaker?.onResult(admission, outcome, clock.nowMs())
-      if (this.#running === 0) this.#onIdle?.()
     }
     try {
       return await this.#exchangeRepeatedly(request, release)
@@ -115,13 +113,6 @@ export class UpstreamPool {
       retries: this.#retries,
       refused: this.#refused,
     }
-  }
-
-  /** Lets running requests finish, then closes; for a pool that a new configuration replaces. */
-  async retire(): Promise<void> {
-    this.#health?.stop()
-    if (this.#running > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    await this.close()
   }
 
   /** Breaks off what still runs. */
