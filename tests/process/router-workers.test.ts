@@ -44,7 +44,7 @@ test('several workers route requests, tell their metrics apart and write one rep
     const text = await (await fetch(`${scrape}/metrics`)).text()
     byWorker = [0, 1].map((worker) =>
       Number(
-        new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1],
+        new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1] ?? 0,
       ),
     )
   }
@@ -52,6 +52,7 @@ test('several workers route requests, tell their metrics apart and write one rep
     byWorker.every((count) => count > 0),
     'every worker has had a connection',
   )
+  assert.equal((await fetch(`${scrape}/readyz`)).status, 200)
   writeFileSync(join(directory, 'router.toml'), routerToml(ports).replace('prefix = "/text"', 'prefix = "/words"'))
   router.process.signal('SIGHUP')
   await router.process.output(/reloaded \(SIGHUP\) in 2 workers/u)

@@ -1,6 +1,6 @@
 /** `quicether router --workers`: the router on several threads, with one set of reports. */
 import { constants } from 'node:os'
-import { messageOf, type ReportPaths, type RouterLog, type RouterSetup, UserError } from '@quicether/router'
+import { FileWatch, messageOf, type ReportPaths, type RouterLog, type RouterSetup, UserError } from '@quicether/router'
 import { checkWorkers, describeGroup, revived, sayFailure } from '../files/worker-flags.ts'
 import { tellParent, untilStopped } from '../parent-link.ts'
 
@@ -11,6 +11,8 @@ export interface RouterWorkersOptions {
   readonly log: RouterLog
   /** Reads configuration and certificate again; undefined where there is nothing to read. */
   readonly load: (() => Promise<RouterSetup>) | undefined
+  /** Files whose change makes a reload; empty = only SIGHUP does. */
+  readonly watchedFiles: readonly string[]
   readonly hasTcpdump: boolean
   readonly onLine: (line: string) => void
   /** Lines about routes, certificate and services. */
@@ -24,9 +26,9 @@ export async function runRouterWorkers(options: RouterWorkersOptions): Promise<R
   checkWorkers(workers, diagnostics)
   if (options.hasTcpdump) throw noTcpdump()
   const { startRouterGroup } = await import('@quicether/router/transport')
-  const late: { reload?: () => void; hasten?: () => void } = {}
+  const late: { reload?: (why: string) => void; hasten?: () => void } = {}
   const stopped = untilStopped({
-    ...(load === undefined ? {} : { onHangup: () => late.reload?.() }),
+    ...(load === undefined ? {} : { onHangup: () => late.reload?.('SIGHUP') }),
     onSecond: () => late.hasten?.(),
   })
   const group = await startRouterGroup({
@@ -37,17 +39,22 @@ export async function runRouterWorkers(options: RouterWorkersOptions): Promise<R
     onWorkerFailed: sayFailure,
   }).catch((error: unknown) => Promise.reject(revived(error)))
   late.hasten = () => void group.close(0)
-  late.reload = () => {
+  late.reload = (why) => {
     const report = async (): Promise<void> => {
       const next = await load?.()
       const problems = next === undefined ? [] : await group.reload(next)
-      if (problems.length === 0) onLine(`reloaded (SIGHUP) in ${workers} workers`)
+      if (problems.length === 0) onLine(`reloaded (${why}) in ${workers} workers`)
       for (const problem of problems) log.onTrouble(problem)
     }
     report().catch((error: unknown) =>
       log.onTrouble(`the reload failed, the old configuration stays: ${messageOf(error)}`),
     )
   }
+  const watch = new FileWatch(
+    () => options.watchedFiles,
+    () => late.reload?.('files changed'),
+  )
+  if (options.watchedFiles.length > 0) watch.start()
   process.on('SIGUSR2', () => group.reopenLogs())
   process.on('uncaughtException', (error) => {
     group.writeReports('crash')
@@ -65,6 +72,7 @@ export async function runRouterWorkers(options: RouterWorkersOptions): Promise<R
     tellParent({ kind: 'router', host: group.host, port: group.port, ...group.paths })
     await stopped
   } finally {
+    watch.stop()
     await group.close()
   }
   return group.paths

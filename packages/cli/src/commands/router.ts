@@ -126,6 +126,7 @@ async function runRouter(flags: RouterFlags): Promise<void> {
       keylogFile,
       log: output.log,
       load: isReloadable ? () => readSetup(flags) : undefined,
+      watchedFiles: config.reload.watch ? watchedFiles(flags, config) : [],
       hasTcpdump: flags.tcpdump !== undefined,
       onLine: (line) => output.print(line),
       announce: (place) => announceRoutes(place, config, certificate, output),
@@ -182,6 +183,11 @@ function printReports({ report, metrics }: ReportPaths, output: Output): void {
   ] as const) {
     if (existsSync(file)) output.print(`${name.padEnd(8)} ${file}`)
   }
+}
+
+/** What a reload reads. */
+function watchedFiles({ config: file }: RouterFlags, { router }: RouterConfig): string[] {
+  return [file, router.certificate, router.private_key].filter((name) => name !== undefined)
 }
 
 /** Configuration and certificate as files and flags say now. */

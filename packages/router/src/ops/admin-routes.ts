@@ -9,9 +9,15 @@ import type { Panel } from './panel.ts'
 type Action = (response: ServerResponse, request: IncomingMessage) => void | Promise<void>
 type Routes = Readonly<Record<string, { readonly GET?: Action; readonly POST?: Action }>>
 
+/** What the public paths show. */
+export interface MetricsSource {
+  readonly isDraining: boolean
+  metrics(): string | Promise<string>
+}
+
 /** `/metrics`, `/healthz` and `/readyz`: what may be open to other machines. */
-export function metricsHandler(panel: Panel): AdminHandler {
-  const routes = publicRoutes(panel)
+export function metricsHandler(source: MetricsSource): AdminHandler {
+  const routes = publicRoutes(source)
   return (request, response, path) => dispatch(routes, request, response, path)
 }
 
@@ -61,13 +67,13 @@ export function adminHandler(panel: Panel, feed: LiveFeed, page: PageAssets | un
   }
 }
 
-function publicRoutes(panel: Panel): Routes {
+function publicRoutes(source: MetricsSource): Routes {
   return {
-    '/metrics': { GET: (response) => sendText(response, 200, prometheusContentType, panel.metrics()) },
+    '/metrics': { GET: async (response) => sendText(response, 200, prometheusContentType, await source.metrics()) },
     '/healthz': { GET: (response) => sendText(response, 200, 'text/plain; charset=utf-8', 'ok\n') },
     '/readyz': {
       GET: (response) => {
-        const { isDraining } = panel
+        const { isDraining } = source
         sendText(response, isDraining ? 503 : 200, 'text/plain; charset=utf-8', isDraining ? 'draining\n' : 'ok\n')
       },
     },

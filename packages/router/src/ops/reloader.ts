@@ -1,9 +1,9 @@
 /** Reads configuration and certificate again, one reload at a time, and says what came of it. */
-import { statSync } from 'node:fs'
 import type { Router, RouterSetup } from '../router.ts'
 import { messageOf, UserError } from '../user-error.ts'
 import { changeLine, type ConfigChange } from './config-diff.ts'
 import type { ReloadStats } from './feed-document.ts'
+import { FileWatch } from './file-watch.ts'
 
 export interface ReloaderOptions {
   readonly router: Router
@@ -25,8 +25,6 @@ export interface ReloadResult {
   readonly error: string | null
 }
 
-const watchMs = 1_000
-
 /** `start()` watches where that is on; `stop()` ends it. */
 export class Reloader {
   readonly #options: ReloaderOptions
@@ -35,13 +33,17 @@ export class Reloader {
   #failed = 0
   #lastSucceededAtMs = Date.now()
   #lastError: string | null = null
-  #timer: NodeJS.Timeout | undefined
-  #fingerprint = ''
-  /** Another state of the files, seen once: they may still be being written. */
-  #candidate: string | undefined
+  readonly #watch: FileWatch
 
   constructor(options: ReloaderOptions) {
     this.#options = options
+    const { router, files } = options
+    this.#watch = new FileWatch(
+      () => (isWatching(router) ? files({ config: router.config, certificate: router.certificate }) : []),
+      () => {
+        if (isWatching(router)) void this.reload('files changed')
+      },
+    )
   }
 
   stats(): ReloadStats {
@@ -54,13 +56,11 @@ export class Reloader {
   }
 
   start(): void {
-    this.#fingerprint = this.#stateOfFiles()
-    this.#timer = setInterval(() => this.#look(), watchMs)
-    this.#timer.unref()
+    this.#watch.start()
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#watch.stop()
   }
 
   /** Reloads; never rejects. `isDryRun`: only says what would change. */
@@ -80,7 +80,7 @@ export class Reloader {
       this.#succeeded++
       this.#lastSucceededAtMs = Date.now()
       this.#lastError = null
-      this.#fingerprint = this.#stateOfFiles()
+      this.#watch.settle()
       onLine(`reloaded (${why}): ${changes.length === 0 ? 'nothing changed' : countText(changes.length)}`)
       for (const change of changes) onLine(`  ${changeLine(change)}`)
       return { isApplied: true, changes, error: null }
@@ -94,33 +94,10 @@ export class Reloader {
       return { isApplied: false, changes: [], error: message }
     }
   }
-
-  #look(): void {
-    const { router } = this.#options
-    if (!router.config.reload.watch || router.isDraining) return
-    const now = this.#stateOfFiles()
-    const isSettled = now === this.#candidate
-    this.#candidate = now === this.#fingerprint ? undefined : now
-    if (now === this.#fingerprint || !isSettled) return
-    // Remembered also when the reload fails: a broken file is reported once, not every second.
-    this.#fingerprint = now
-    void this.reload('files changed')
-  }
-
-  /** Changes with content, owner or place of any file; links are followed, as Kubernetes swaps them. */
-  #stateOfFiles(): string {
-    const { router, files } = this.#options
-    return files({ config: router.config, certificate: router.certificate }).map(stateOf).join('\n')
-  }
 }
 
-function stateOf(file: string): string {
-  try {
-    const { ino, size, mtimeMs } = statSync(file)
-    return `${file} ${ino} ${size} ${mtimeMs}`
-  } catch {
-    return `${file} is missing`
-  }
+function isWatching(router: Router): boolean {
+  return router.config.reload.watch && !router.isDraining
 }
 
 function countText(count: number): string {

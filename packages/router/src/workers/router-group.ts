@@ -1,7 +1,7 @@
 /** A router on several cores: worker threads that each route, one run with one set of reports. */
 import { serveWorkers, type WorkerFailure, type WorkerGroup } from '@quicether/net'
 import type { MetricsDocument, ReportReason } from '../metrics/document.ts'
-import { prometheusContentType } from '../metrics/prometheus-text.ts'
+import { metricsHandler } from '../ops/admin-routes.ts'
 import { type AdminServer, startAdminServer } from '../ops/admin-server.ts'
 import { createRunId, type ReportPaths, ReportWriter } from '../report/report-writer.ts'
 import type { Diagnostics } from '../ports.ts'
@@ -19,8 +19,10 @@ export interface RouterGroupOptions extends RouterSetup {
   readonly onWorkerFailed: (failure: WorkerFailure) => void
 }
 
-/** A worker that does not answer is not in a scrape. */
-const scrapeMs = 2_000
+/** A worker that does not answer by then is not in a scrape; Prometheus waits for ten seconds. */
+const scrapeMs = 9_000
+/** A worker that does not answer by then is said not to. */
+const reloadMs = 30_000
 
 /** Made by `startRouterGroup`. */
 export class RouterGroup {
@@ -66,6 +68,10 @@ export class RouterGroup {
     return this.#metricsServer?.address
   }
 
+  get isDraining(): boolean {
+    return this.#closing !== undefined
+  }
+
   get workers(): WorkerGroup | undefined {
     return this.#group
   }
@@ -87,10 +93,7 @@ export class RouterGroup {
         onTold: (index, word) => this.#hear(index, word as RouterWord),
       })
       if (config.metrics.listen !== undefined) {
-        this.#metricsServer = await startAdminServer(config.metrics.listen, 'metrics.listen', async (_, response) => {
-          response.writeHead(200, { 'content-type': prometheusContentType })
-          response.end(await this.scrape())
-        })
+        this.#metricsServer = await startAdminServer(config.metrics.listen, 'metrics.listen', metricsHandler(this))
       }
     } catch (error) {
       await this.#group?.close()
@@ -115,7 +118,7 @@ export class RouterGroup {
     // Workers that are started again later begin with it, too.
     group.setData({ setup, diagnostics: this.#options.diagnostics } satisfies RouterWorkerData)
     this.#order({ kind: 'reload', setup })
-    const timer = setTimeout(resolve, scrapeMs)
+    const timer = setTimeout(resolve, reloadMs)
     await promise
     clearTimeout(timer)
     for (const index of missing) problems.push(`worker ${index} does not answer`)
@@ -128,7 +131,7 @@ export class RouterGroup {
   }
 
   /** The metrics of all workers for Prometheus. */
-  async scrape(): Promise<string> {
+  async metrics(): Promise<string> {
     const question = this.#questions++
     const texts = new Map<number, string>()
     const { promise, resolve } = Promise.withResolvers<void>()
