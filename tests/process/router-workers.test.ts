@@ -44,7 +44,8 @@ test('several workers route requests, tell their metrics apart and write one rep
     const text = await (await fetch(`${scrape}/metrics`)).text()
     byWorker = [0, 1].map((worker) =>
       Number(
-        new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1] ?? 0,
+        new RegExp(`^quicether_quic_handshake_seconds_count\\{worker="${worker}"\\} (\\d+)$`, 'mu').exec(text)?.[1] ??
+          0,
       ),
     )
   }

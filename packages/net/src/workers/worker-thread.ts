@@ -4,7 +4,7 @@ import { QuicError } from '@quicether/transport'
 import { inboxOf, type LaneName, type Order, type Report, type SeatStats, type WorkerPlan } from './messages.ts'
 
 /** A thread that does not answer for so long is taken to hang. */
-const ANSWER_MS = 5_000
+const ANSWER_MS = 30_000
 
 /** Tells what a thread does; `onEnd` once, when it is gone, with its error if it was not asked to end. */
 export interface ThreadListener {
