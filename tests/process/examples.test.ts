@@ -75,6 +75,18 @@ test('a listener of node:http is served over HTTP/3', options, async (t) => {
   assert.equal(await response.text(), 'GET /some/path HTTP/3.0\n')
 })
 
+test('worker threads serve HTTP/3 together, and end together on SIGTERM', options, async (t) => {
+  const server = await serve(t, 'workers.ts')
+  const { Http3Agent } = await import('@quicether/http3')
+  await using agent = new Http3Agent({ pinned: [server.args[1] ?? ''] })
+  const response = await agent.fetch(`https://127.0.0.1:${server.args[0]}/`)
+  assert.equal(await response.text(), 'one of 2 workers\n')
+  await agent.close()
+  const closed = new Promise((resolve) => server.child.once('close', resolve))
+  server.child.kill('SIGTERM')
+  assert.equal(await closed, 0)
+})
+
 test('a WebTransport session goes there and back, and its end says why', options, async (t) => {
   const server = await serve(t, 'webtransport-server.ts')
   assert.equal(await run(t, 'webtransport-client.ts', server.args), 'hello over WebTransport\n')
@@ -86,7 +98,7 @@ test('every example is run by a test', () => {
   const elsewhere = ['my-scheduler.ts']
   const here = [
     ...['client.ts', 'datagrams.ts', 'echo-server.ts', 'http3-fetch.ts', 'http3-server.ts', 'multipath.ts'],
-    ...['node-listener.ts', 'webtransport-client.ts', 'webtransport-server.ts'],
+    ...['node-listener.ts', 'webtransport-client.ts', 'webtransport-server.ts', 'workers.ts'],
   ]
   const programs = readdirSync(directory).filter((name) => name.endsWith('.ts'))
   assert.deepEqual(programs.sort(), [...elsewhere, ...here].sort())
