@@ -66,6 +66,30 @@ test('ECN marks are answered, queue or not', () => {
   assert.ok(controller.windowBytes < before)
 })
 
+for (const [laterUs, sentLaterUs, isUndone, what] of [
+  [52_000, 5_000, true, 'a packet sent right behind it met no queue'],
+  [58_000, 5_000, false, 'the packets behind it met a queue, too'],
+  [52_000, 30_000, false, 'it is the next round that meets none'],
+] as const)
+  test(`a loss that was noticed late is ${isUndone ? 'not answered in the end' : 'answered'} when ${what}`, () => {
+    const controller = createTolerantCubic(MTU)
+    const rtt = new RttEstimator()
+    let pn = 0
+    const deliver = (sentAtUs: number, rttUs: number): void => {
+      rtt.onSample(rttUs, 0, POLICY, sentAtUs + rttUs)
+      controller.onPacketAcked(MTU, pn++, sentAtUs, rtt, sentAtUs + rttUs)
+      controller.onAckFinished(controller.windowBytes - MTU, rtt, sentAtUs + rttUs)
+    }
+    for (let ms = 0; ms < 100; ms += 1) controller.onPacketSent(MTU, controller.windowBytes, ms, ms * 1_000)
+    for (let ms = 0; ms < 40; ms += 1) deliver(ms * 1_000, 50_000)
+    const before = controller.windowBytes
+    rtt.onSample(70_000, 0, POLICY, 112_000)
+    controller.onCongestion(41_000, MTU, 'loss', before, 112_000)
+    assert.ok(controller.windowBytes < before)
+    deliver(41_000 + sentLaterUs, laterUs)
+    assert.equal(controller.windowBytes >= before, isUndone)
+  })
+
 /** A round trip that was `minUs` once and is `latestUs` now. */
 function rttOf(minUs: number, latestUs: number): RttEstimator {
   const rtt = new RttEstimator()

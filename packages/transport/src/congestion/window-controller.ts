@@ -16,6 +16,8 @@ import { Utilisation } from './utilisation.ts'
 /** RFC 9002 §7.7: N in rate = N * window / smoothed_rtt. The window doubles per round trip in slow start, hence 2. */
 const PACING_GAIN = 1.25
 const PACING_GAIN_SLOW_START = 2
+/** For so much of a round trip packets behind a lost one meet the queue that it met. */
+const DOUBT_SHARE = 0.25
 
 /** How a window grows in congestion avoidance and shrinks upon congestion. Window sizes are bytes with fractions. */
 export interface AvoidanceLaw {
@@ -62,6 +64,8 @@ export class WindowController implements CongestionController {
   #undoLostBytes: number
   /** Lost since the last reduction and not answered; if one of these packets comes late, it is not one of those behind the next. */
   #ignoredBytes: number
+  /** Acknowledgments of packets sent until then may still show that the last reduction answered no queue; -1 = none may. */
+  #doubtUntilUs: Micros
   #undoWindowBytes: number
   #undoThresholdBytes: number
   #undoRecoveryBeganUs: Micros
@@ -89,6 +93,7 @@ export class WindowController implements CongestionController {
     this.#lastSentAtUs = -1
     this.#undoLostBytes = -1
     this.#ignoredBytes = 0
+    this.#doubtUntilUs = -1
     this.#undoWindowBytes = 0
     this.#undoThresholdBytes = Infinity
     this.#undoRecoveryBeganUs = -1
@@ -128,7 +133,7 @@ export class WindowController implements CongestionController {
   onAckFinished(_inFlightBytes: number, rtt: RttEstimator, nowUs: Micros): void {
     let ackedBytes = this.#ackedBytes
     this.#ackedBytes = 0
-    if (this.#isRecovering) return
+    if (this.#isRecovering && !this.#isDoubtful(rtt)) return
     this.#isUnderused = !this.#utilisation.isFull(this.#windowBytes, this.#mtuBytes, this.#isSlowStart())
     if (this.#isSlowStart()) ackedBytes = this.#growInSlowStart(ackedBytes, rtt)
     if (this.#isUnderused) this.#law.skipTime(nowUs)
@@ -148,8 +153,10 @@ export class WindowController implements CongestionController {
     const isRandom = kind === 'loss' && this.#isRandom(lostBytes)
     // RFC 9002 §7.3.2: "during a recovery period, the congestion window does not change in response to new losses"
     if (sentAtUs <= this.#recoveryBeganUs) {
-      if (kind === 'ecn') this.#undoLostBytes = -1
-      else if (this.#undoLostBytes >= 0) this.#undoLostBytes += lostBytes
+      if (kind === 'ecn') {
+        this.#undoLostBytes = -1
+        this.#doubtUntilUs = -1
+      } else if (this.#undoLostBytes >= 0) this.#undoLostBytes += lostBytes
       return
     }
     if (isRandom) {
@@ -158,6 +165,8 @@ export class WindowController implements CongestionController {
     }
     this.#undoLostBytes = kind === 'loss' && this.#law.canUndo ? lostBytes + this.#ignoredBytes : -1
     this.#ignoredBytes = 0
+    const doubtUs = (this.#rtt?.smoothedUs ?? 0) * DOUBT_SHARE
+    this.#doubtUntilUs = kind === 'loss' && this.#judge !== undefined ? sentAtUs + doubtUs : -1
     this.#undoWindowBytes = this.#windowBytes
     this.#undoThresholdBytes = this.#thresholdBytes
     this.#undoRecoveryBeganUs = this.#recoveryBeganUs
@@ -177,6 +186,7 @@ export class WindowController implements CongestionController {
     this.#recoveryBeganUs = -1
     this.#isRecovering = false
     this.#undoLostBytes = -1
+    this.#doubtUntilUs = -1
     this.#ackedBytes = 0
     // RFC 9406 §4.3: HyStart++ is for the initial slow start; an undone reduction resumes that one, this does not.
     this.#hystart.finish()
@@ -189,8 +199,12 @@ export class WindowController implements CongestionController {
     const isOfLastReduction = sentAtUs > this.#undoRecoveryBeganUs && sentAtUs <= this.#recoveryBeganUs
     if (!isOfLastReduction) return
     this.#undoLostBytes -= bytes
-    if (this.#undoLostBytes > 0) return
+    if (this.#undoLostBytes <= 0) this.#undo()
+  }
+
+  #undo(): void {
     this.#undoLostBytes = -1
+    this.#doubtUntilUs = -1
     // RFC 9438 §4.9.2: a window that has outgrown the old one meanwhile stays.
     if (this.#windowBytes >= this.#undoWindowBytes) return
     this.#windowBytes = this.#undoWindowBytes
@@ -225,6 +239,7 @@ export class WindowController implements CongestionController {
     this.#utilisation.reset()
     this.#judge?.reset()
     this.#ignoredBytes = 0
+    this.#doubtUntilUs = -1
     this.#mtuBytes = mtuBytes
     this.#windowBytes = initialWindowBytes(mtuBytes, this.#initialPackets)
     this.#thresholdBytes = Infinity
@@ -235,6 +250,20 @@ export class WindowController implements CongestionController {
     this.#hasAcks = false
     this.#lastSentAtUs = -1
     this.#undoLostBytes = -1
+  }
+
+  /**
+   * The round trip at the loss may have been long because we, or the peer, were late. Packets sent right behind it were
+   * under way before the reduction: one of them without a queue shows that there was none, and the reduction is undone.
+   */
+  #isDoubtful(rtt: RttEstimator): boolean {
+    if (this.#doubtUntilUs < 0) return false
+    if (this.#utilisation.newestAckedSentAtUs > this.#doubtUntilUs) this.#doubtUntilUs = -1
+    else if (this.#judge?.isRandom(0, this.#mtuBytes, rtt) === true) {
+      this.#undo()
+      return !this.#isRecovering
+    }
+    return false
   }
 
   #isRandom(lostBytes: number): boolean {
