@@ -24,7 +24,9 @@ export class HostileClient {
   /** Connects and says nothing, not even SETTINGS. */
   static async open(port: number, caPem: string): Promise<HostileClient> {
     const ca = [{ pem: caPem, label: 'test' }]
-    return new HostileClient(await connect({ host: '127.0.0.1', port, alpn: ['h3'], serverName: 'localhost', ca }))
+    return new HostileClient(
+      await connect({ host: '127.0.0.1', port, alpn: ['h3'], serverName: 'localhost', ca, handshakeTimeoutMs: 60_000 }),
+    )
   }
 
   /** A unidirectional stream that begins with `bytes`. */

@@ -14,8 +14,8 @@ import { connect, generateCertificate } from '@quicether/net'
 import { assertExplained, CliProcess, runCli, scratchDirectory } from './cli-process.ts'
 import { HostileClient, headersOf, type Lines, outcomeOf, type Outcome } from './hostile-client.ts'
 
-const headerTimeoutMs = 1_500
-const clientTimeoutMs = 1_500
+const headerTimeoutMs = 3_000
+const clientTimeoutMs = 3_000
 const certificate = generateCertificate({ names: ['localhost', 'api.example', '127.0.0.1'] })
 const ca = certificate.certificatePem
 /** Paths that reached the service, with the end of each request. */
@@ -103,7 +103,16 @@ after(async () => {
 
 async function honest(): Promise<Http3Client> {
   const trust = [{ pem: ca, label: 'test' }]
-  return new Http3Client(await connect({ host: '127.0.0.1', port, alpn: ['h3'], serverName: 'localhost', ca: trust }))
+  return new Http3Client(
+    await connect({
+      host: '127.0.0.1',
+      port,
+      alpn: ['h3'],
+      serverName: 'localhost',
+      ca: trust,
+      handshakeTimeoutMs: 60_000,
+    }),
+  )
 }
 
 /** One request of a client that keeps the rules. */

@@ -1,6 +1,11 @@
 /** A deadline that moves often: one timer for all its moves. */
 import type { Clock } from './clock.ts'
 
+/** A timer that comes later than this was held up by this process, and so perhaps was what it waited for. */
+const lateMs = 20
+/** Time to take in what has arrived meanwhile. */
+const excuseMs = 20
+
 export class Watchdog {
   readonly #clock: Clock
   readonly #onExpired: () => void
@@ -8,6 +13,7 @@ export class Watchdog {
   #timerAtMs = Number.POSITIVE_INFINITY
   #cancel: (() => void) | undefined
   #isStopped = false
+  #isExcused = false
 
   constructor(clock: Clock, onExpired: () => void) {
     this.#clock = clock
@@ -18,6 +24,7 @@ export class Watchdog {
   feed(delayMs: number): void {
     if (this.#isStopped) return
     this.#deadlineMs = this.#clock.nowMs() + delayMs
+    this.#isExcused = false
     if (this.#deadlineMs < this.#timerAtMs) this.#arm(delayMs)
   }
 
@@ -39,12 +46,18 @@ export class Watchdog {
   }
 
   #onTimer(): void {
+    const nowMs = this.#clock.nowMs()
+    const byMs = nowMs - this.#timerAtMs
     this.#cancel = undefined
     this.#timerAtMs = Number.POSITIVE_INFINITY
     if (this.#deadlineMs === Number.POSITIVE_INFINITY) return
     // Timers may come a fraction early.
-    const leftMs = this.#deadlineMs - this.#clock.nowMs()
+    const leftMs = this.#deadlineMs - nowMs
     if (leftMs > 1) return this.#arm(leftMs)
+    if (byMs > lateMs && !this.#isExcused) {
+      this.#isExcused = true
+      return this.#arm(excuseMs)
+    }
     this.stop()
     this.#onExpired()
   }

@@ -32,7 +32,7 @@ before(async () => {
   services.push(await startHttp1Echo(), await startHttp2Echo(), await startHttp3Echo(certificate))
   const tables = services.map(
     ({ url }, at) =>
-      `[[service]]\nname = "h${at + 1}"\nprefix = "/h${at + 1}"\nstrip_prefix = true\nurl = "${url}"\nprotocol = "http${at + 1}"\nca = "${join(directory, 'ca.pem')}"\n`,
+      `[[service]]\nname = "h${at + 1}"\nprefix = "/h${at + 1}"\nstrip_prefix = true\nurl = "${url}"\nprotocol = "http${at + 1}"\nca = "${join(directory, 'ca.pem')}"\nconnect_timeout_ms = 60000\nresponse_timeout_ms = 60000\n`,
   )
   const nowMs = (): number => performance.now()
   const collector = new MetricsCollector({ runId: 'test', listen: 'test', streamsKept: 10, nowMs })
@@ -133,6 +133,7 @@ const askHttp3: Ask = async (path, body, trailers) => {
     port: listener.port,
     alpn: ['h3'],
     ca: [{ pem: ca, label: 'test' }],
+    handshakeTimeoutMs: 60_000,
   })
   const client = new Http3Client(connection)
   const hints: string[] = []
@@ -200,6 +201,7 @@ for (const [prefix, isDatagram] of [
       port: listener.port,
       alpn: ['h3'],
       ca: [{ pem: ca, label: 'test' }],
+      handshakeTimeoutMs: 60_000,
     })
     const client = new Http3Client(connection, { config: { datagrams: true } })
     const tunnel = await client.connect({
@@ -239,6 +241,7 @@ test('a WebSocket that the service refuses gets its answer', async () => {
     port: listener.port,
     alpn: ['h3'],
     ca: [{ pem: ca, label: 'test' }],
+    handshakeTimeoutMs: 60_000,
   })
   const client = new Http3Client(connection)
   const refusal = await client
@@ -257,6 +260,7 @@ test('a WebTransport session reaches a service of HTTP/3: streams of all kinds, 
     port: listener.port,
     alpn: ['h3'],
     ca: [{ pem: ca, label: 'test' }],
+    handshakeTimeoutMs: 60_000,
   })
   const client = new Http3Client(connection, { config: { datagrams: true, webTransportSessions: 4 } })
   const authority = `127.0.0.1:${listener.port}`
@@ -298,6 +302,7 @@ test('a WebTransport session for a service without HTTP/3 is refused with the re
     port: listener.port,
     alpn: ['h3'],
     ca: [{ pem: ca, label: 'test' }],
+    handshakeTimeoutMs: 60_000,
   })
   const client = new Http3Client(connection, { config: { datagrams: true, webTransportSessions: 4 } })
   const refusal = await client
