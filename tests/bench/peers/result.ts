@@ -75,11 +75,14 @@ export function ratioOf(ours: Sample, theirs: Sample): Ratio | undefined {
   const each = Array.from({ length: rounds }, (_, round) => {
     const [a, b] = [ours.values[round] as number, theirs.values[round] as number]
     return ours.better === 'more' ? a / b : b / a
-  }).sort((a, b) => a - b)
+  })
+    // Processor time is counted in ticks: a very short run may have none.
+    .filter((ratio) => Number.isFinite(ratio) && ratio > 0)
+    .sort((a, b) => a - b)
   const value = median(each)
   if (value === undefined) return undefined
-  const low = median(each.slice(0, (rounds + 1) >> 1)) as number
-  const high = median(each.slice(rounds >> 1)) as number
+  const low = median(each.slice(0, (each.length + 1) >> 1)) as number
+  const high = median(each.slice(each.length >> 1)) as number
   return { subject: ours.subject, metric: ours.metric, against: theirs.contender, value, low, high }
 }
 

@@ -18,7 +18,7 @@ from aioquic.tls import SessionTicket
 ECHO = 2**64 - 1
 ENDLESS = 2**50
 MESSAGE = 100
-CHUNK = bytes(256 << 10)
+CHUNK = bytes(32 << 10)
 # Bytes that aioquic is given ahead on all streams together: it buffers all it gets.
 AHEAD = 4 << 20
 WINDOWS = {"max_data": 32 << 20, "max_stream_data": 16 << 20, "max_datagram_size": 1452, "idle_timeout": 120.0}

@@ -1,8 +1,8 @@
 /** What the runner tells a program on its command line (`ROLE name=value …`), and how the program answers: JSON lines. */
 import { readFileSync } from 'node:fs'
 
-/** Streams that ask for an echo begin with this count. */
-export const ECHO = 0xffff_ffff_ffff_ffffn
+/** Streams that ask for an echo begin with eight bytes of ones; as a number that is this, and no count comes near it. */
+export const ECHO = 2 ** 64
 /** More bytes than any run moves. */
 export const ENDLESS = 2 ** 50
 /** Bytes of a message and of a request. */
@@ -75,8 +75,9 @@ export function collectOnSignal(): void {
 }
 
 /** Head of a request: how many bytes to answer with, or `ECHO`; `extra` bytes follow. */
-export function head(count: number | bigint, extra = 0): Uint8Array {
+export function head(count: number, extra = 0): Uint8Array {
   const bytes = new Uint8Array(8 + extra)
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(count))
+  if (count === ECHO) return bytes.fill(255, 0, 8)
+  for (let at = 7, left = count; left > 0; at--, left = Math.floor(left / 256)) bytes[at] = left % 256
   return bytes
 }

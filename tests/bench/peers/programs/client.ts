@@ -25,11 +25,13 @@ export interface BenchConnection {
 export interface Stack {
   /** Resolves when streams can be opened. */
   connect(mode: Mode): Promise<BenchConnection>
+  /** Bytes of an upload that are handed over at once; 256 KiB when absent. Slow stacks take less, to end in time. */
+  readonly chunkBytes?: number
 }
 
 export type Mode = 'full' | 'resumed' | 'early'
 
-const CHUNK = new Uint8Array(256 * 1024).fill(7)
+const CHUNK_BYTES = 256 * 1024
 
 /** Runs the case of the command line; afterwards the runner ends the process. */
 export async function runClient(given: Arguments, stack: Stack): Promise<void> {
@@ -71,10 +73,11 @@ async function bulk(given: Arguments, stack: Stack): Promise<void> {
   const startedAt = performance.now()
   const endAt = startedAt + (seconds + warmup) * 1000
   let total = 0
+  const chunk = new Uint8Array(stack.chunkBytes ?? CHUNK_BYTES).fill(7)
   const source = () => {
     if (performance.now() >= endAt) return undefined
-    total += CHUNK.length
-    return CHUNK
+    total += chunk.length
+    return chunk
   }
   const ends: Promise<void>[] = []
   for (let i = given.number('streams'); i > 0; i--) {

@@ -81,7 +81,7 @@ async function bind(): Promise<Endpoint> {
 
 collectOnSignal()
 if (given.role === 'server') await serve()
-else await runClient(given, { connect })
+else await runClient(given, { connect, chunkBytes: 16 * 1024 })
 
 async function serve(): Promise<void> {
   const endpoint = await bind()

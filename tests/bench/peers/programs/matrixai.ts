@@ -74,7 +74,7 @@ function pullStream({ readable, writable }: Stream): PullStream {
 
 collectOnSignal()
 if (given.role === 'server') await serve()
-else await runClient(given, { connect })
+else await runClient(given, { connect, chunkBytes: 16 * 1024 })
 
 async function serve(): Promise<void> {
   const key = randomBytes(32)

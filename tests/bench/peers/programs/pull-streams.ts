@@ -24,12 +24,12 @@ export async function answer(stream: PullStream): Promise<void> {
     head = new Uint8Array(whole.subarray(0, HEAD_BYTES))
     rest = whole.subarray(HEAD_BYTES)
   }
-  const count = new DataView(head.buffer).getBigUint64(0)
+  const count = head.reduce((value, byte) => value * 256 + byte, 0)
   if (count === ECHO) {
     for (; rest !== undefined; rest = await stream.read()) if (rest.length > 0) await stream.write(new Uint8Array(rest))
   } else {
     while (rest !== undefined) rest = await stream.read()
-    for (let left = Number(count); left > 0; left -= CHUNK.length) {
+    for (let left = count; left > 0; left -= CHUNK.length) {
       await stream.write(left >= CHUNK.length ? CHUNK : CHUNK.subarray(0, left))
     }
   }

@@ -31,7 +31,7 @@ async function serve(): Promise<void> {
 interface Served {
   /** Bytes of the head still to come. */
   headLeft: number
-  count: bigint
+  count: number
   /** Bytes of the answer still to be written. */
   left: number
   isAnswering: boolean
@@ -56,7 +56,7 @@ class ServedConnection {
   #onReadable(id: StreamId): void {
     let served = this.#streams.get(id)
     if (served === undefined) {
-      served = { headLeft: HEAD_BYTES, count: 0n, left: 0, isAnswering: false, pending: undefined }
+      served = { headLeft: HEAD_BYTES, count: 0, left: 0, isAnswering: false, pending: undefined }
       this.#streams.set(id, served)
     }
     const stream = served
@@ -64,7 +64,7 @@ class ServedConnection {
     if (status === 'blocked') return
     if (status === 'reset') return void this.#streams.delete(id)
     if (stream.count === ECHO) return this.#finish(id)
-    stream.left = Number(stream.count)
+    stream.left = stream.count
     stream.isAnswering = true
     this.#onWritable(id)
   }
@@ -72,7 +72,7 @@ class ServedConnection {
   #take(id: StreamId, stream: Served, chunk: Uint8Array): void {
     let at = 0
     for (; stream.headLeft > 0 && at < chunk.length; at++, stream.headLeft--) {
-      stream.count = (stream.count << 8n) | BigInt(chunk[at] as number)
+      stream.count = stream.count * 256 + (chunk[at] as number)
     }
     if (stream.count !== ECHO || stream.headLeft > 0 || at === chunk.length) return
     const fresh = chunk.slice(at)
@@ -129,6 +129,7 @@ class OwnConnection implements BenchConnection {
   readonly #connection: QuicConnection
   readonly #streams: Map<StreamId, OwnStream> = new Map()
   readonly #waiting: ((stream: OwnStream) => void)[] = []
+  readonly #confirmed = Promise.withResolvers<void>()
 
   constructor(connection: QuicConnection) {
     this.#connection = connection
@@ -136,6 +137,7 @@ class OwnConnection implements BenchConnection {
       if (event.kind === 'readable') this.#streams.get(event.id)?.pull()
       else if (event.kind === 'writable') this.#streams.get(event.id)?.onWritable()
       else if (event.kind === 'streamsAvailable') this.#admit()
+      else if (event.kind === 'confirmed' || event.kind === 'closed') this.#confirmed.resolve()
     }
   }
 
@@ -147,8 +149,10 @@ class OwnConnection implements BenchConnection {
     return this.#connection.handshake?.earlyData === 'accepted'
   }
 
-  settled(): Promise<unknown> {
-    return this.#connection.connected
+  /** A ticket serves once and comes about when the handshake is confirmed: the next connection needs one. */
+  async settled(): Promise<void> {
+    await this.#connection.connected
+    await this.#confirmed.promise
   }
 
   open(): BenchStream | Promise<BenchStream> {
