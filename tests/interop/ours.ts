@@ -46,6 +46,8 @@ function configOf(spec: ClientSpec | ServerSpec): Partial<TransportConfig> {
   const { windowBytes } = spec
   return {
     idleTimeoutUs: spec.idleTimeoutMs * 1000,
+    // As long as the connection may be silent: with every fourth packet lost, ten seconds are not always enough.
+    handshakeTimeoutUs: spec.idleTimeoutMs * 1000,
     versions: spec.versions.map((name) => versionNumbers[name]),
     ...(windowBytes === undefined
       ? {}

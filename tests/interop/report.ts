@@ -1,5 +1,6 @@
 /** Writes the matrix of a run as docs/interop.md and prints it for people. */
 import { arch, cpus, platform, release } from 'node:os'
+import { http3Vectors, transportVectors } from '../process/h3spec/vectors.ts'
 import type { Case } from './case.ts'
 import type { Outcome } from './run-cell.ts'
 
@@ -42,6 +43,7 @@ export function matrixPage(outcomes: readonly Outcome[], facts: RunFacts): strin
     })
     lines.push(`| \`${row.name}\` | ${cells.join(' | ')} |`)
   }
+  lines.push(...againLines(outcomes))
   lines.push('', '## What each case proves', '')
   for (const row of rows) lines.push(`- \`${row.name}\`: ${row.proves}.`)
   lines.push(
@@ -49,8 +51,19 @@ export function matrixPage(outcomes: readonly Outcome[], facts: RunFacts): strin
     ...faultLines(outcomes),
     ...unsupportedLines(outcomes, rows),
     ...deviationLines(outcomes),
+    ...otherProofLines(),
   )
   return `${lines.join('\n')}\n`
+}
+
+/** What passed only when it was run again. */
+function againLines(outcomes: readonly Outcome[]): string[] {
+  const found = outcomes.filter((outcome) => outcome.firstReasons !== undefined)
+  if (found.length === 0) return []
+  const lines = found.map(
+    (outcome) => `- \`${outcome.cell.test.name}\` ${pairName(outcome)}: ${outcome.firstReasons?.join('; ')}.`,
+  )
+  return ['', '## Passed at the second attempt', '', ...lines]
 }
 
 function failureLines(outcomes: readonly Outcome[]): string[] {
@@ -76,6 +89,33 @@ function faultLines(outcomes: readonly Outcome[]): string[] {
     )
   }
   return lines
+}
+
+/** Strangers that do not fit the matrix. */
+function otherProofLines(): string[] {
+  const list = (vectors: readonly { readonly name: string }[]): string[] => vectors.map(({ name }) => `- ${name}`)
+  return [
+    '',
+    '## A browser',
+    '',
+    'Headless Chromium against `quicether router` (`tests/browser/http3.test.ts`, part of `npm test`): a page with 41 further',
+    'files, all over h3; an upload of 10 MB whose SHA-256 the service confirms; a WebTransport session to',
+    '`examples/webtransport-server.ts` with streams of up to 1 MB and a datagram that come back, closed with code and reason.',
+    '',
+    '## The checks of h3spec',
+    '',
+    `h3spec is a program in Haskell and comes from none of the registries; its ${transportVectors.length + http3Vectors.length} checks are vectors of our own`,
+    '(`tests/process/h3spec`), sent by a client without an engine to a `quicether router` process (`npm test`). The error code',
+    'must be the very one that is named; h3spec also takes general ones. Names and sections are those of h3spec.',
+    '',
+    'QUIC servers:',
+    '',
+    ...list(transportVectors),
+    '',
+    'HTTP/3 servers:',
+    '',
+    ...list(http3Vectors),
+  ]
 }
 
 /** What strangers do against the RFC and the judge lets pass. */
@@ -112,7 +152,10 @@ export function pairName(outcome: Outcome): string {
 /** One line for each cell as it ends. */
 export function outcomeLine(outcome: Outcome): string {
   const mark = { passed: 'ok  ', failed: 'FAIL', fault: 'peer', unsupported: 'n/a ' }[outcome.verdict]
-  const tail = outcome.verdict === 'passed' ? `${(outcome.tookMs / 1000).toFixed(1)} s` : outcome.reasons.join('; ')
+  const took = `${(outcome.tookMs / 1000).toFixed(1)} s`
+  const first =
+    outcome.firstReasons === undefined ? '' : ` at the second attempt; the first: ${outcome.firstReasons.join('; ')}`
+  const tail = outcome.verdict === 'passed' ? `${took}${first}` : outcome.reasons.join('; ')
   const where = outcome.verdict === 'failed' ? `\n       logs: ${outcome.logDir}` : ''
   return `${mark} ${outcome.cell.test.name.padEnd(24)} ${pairName(outcome).padEnd(24)} ${tail}${where}`
 }

@@ -24,6 +24,8 @@ const server = createServer((request, response) => {
   // A client that goes away in the middle is part of the load.
   answer(request, response).catch(() => response.destroy())
 })
+// Idle connections are closed by a kill only: closing one just as a request arrives is Node's doing, not the router's.
+server.keepAliveTimeout = 3_600_000
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => {
   const address = server.address()
   process.send?.({ kind: 'listening', port: typeof address === 'object' ? address?.port : 0 })

@@ -38,6 +38,8 @@ export interface SoakResult {
   serviceKills: number
   /** Failures of requests to a service that was being killed. */
   explained: number
+  /** Requests that ran into a time limit: what a machine without a processor for them does to programs. */
+  timedOut: number
   readonly unexplained: string[]
   readonly wrong: string[]
   readonly samples: MemorySample[]
@@ -61,6 +63,8 @@ const PATIENCE_MS = 120_000
 /** Sentences kept of each kind; the counts go on. */
 const SENTENCES_MAX = 50
 const GAPS_KEPT = 16
+/** How router and client say that somebody was silent for too long. */
+const TIME_LIMIT = /no handshake within|nothing was heard|no packet came for|status 504/
 /** After a service is back, the router may need a moment to believe it. */
 const RECOVERY_MS = 5_000
 const SAMPLE_EVERY_RATIO = 1 / 120
@@ -89,7 +93,7 @@ export class Soak {
     this.#port = port
     this.#result = {
       ...{ seconds: options.seconds, seed: options.seed, requests: 0, rounds: 0, bytes: 0 },
-      ...{ resumed: 0, earlyData: 0, migrated: 0, clientKills: 0, serviceKills: 0, explained: 0 },
+      ...{ resumed: 0, earlyData: 0, migrated: 0, clientKills: 0, serviceKills: 0, explained: 0, timedOut: 0 },
       ...{ unexplained: [], wrong: [], samples: [], routerEnd: null },
     }
     router.on('message', (message: MemoryMessage) => {
@@ -237,6 +241,7 @@ export class Soak {
     const service = this.#services.find(({ name }) => name === failure.where)
     const overlaps = service?.gaps.some((gap) => failure.fromMs <= gap.toMs && failure.toMs >= gap.fromMs) ?? false
     if (overlaps) this.#result.explained += 1
+    else if (TIME_LIMIT.test(failure.what)) this.#result.timedOut += 1
     else this.#unexplained(`${failure.where}: ${failure.what}`)
   }
 

@@ -3,9 +3,11 @@ import { slopeOf } from './regression.ts'
 import type { MemorySample, SoakResult } from './soak.ts'
 
 /** Of the run: buffers, caches and compiled code are still filling. */
-const WARM_UP_RATIO = 0.25
+const WARM_UP_RATIO = 0.5
 /** Fewer samples after the warm-up say nothing about a trend. */
 const SAMPLES_MIN = 20
+/** More requests than this share that run into a time limit are no accident of a busy machine. */
+const TIMED_OUT_RATIO_MAX = 0.01
 /** Bytes a minute that are surely there: more is called a leak. A gigabyte would take ten days. */
 const LEAK_BYTES_PER_MINUTE = 64 * 1024
 
@@ -25,6 +27,7 @@ export function summaryOf(result: SoakResult): string {
     `${(result.seconds / 60).toFixed(1)} minutes, seed ${result.seed}`,
     `${requests} requests on ${rounds} connections, ${(bytes / 1e9).toFixed(2)} GB checked; resumed ${resumed}, 0-RTT ${earlyData}, migrated ${migrated}`,
     `killed: ${clientKills} clients, ${serviceKills} services; failed because of that: ${result.explained}`,
+    `ran into a time limit: ${result.timedOut}`,
     `wrong bodies: ${result.wrong.length}, failures that no kill explains: ${result.unexplained.length}`,
   ]
   const samples = steady(result)
@@ -46,6 +49,9 @@ export function verdictOf(result: SoakResult): string[] {
   if (wrong !== undefined) reasons.push(`${result.wrong.length} wrong bodies, the first: ${wrong}`)
   const [failure] = result.unexplained
   if (failure !== undefined) reasons.push(`${result.unexplained.length} unexplained failures, the first: ${failure}`)
+  if (result.timedOut > TIMED_OUT_RATIO_MAX * result.requests) {
+    reasons.push(`${result.timedOut} of ${result.requests} requests ran into a time limit`)
+  }
   if (result.requests === 0) reasons.push('not one request succeeded')
   if (result.routerEnd !== null) reasons.push(`the router ended by itself: ${result.routerEnd}`)
   const samples = steady(result)
