@@ -76,7 +76,9 @@ export const steps: readonly Step[] = [
     limitSeconds: 1_800,
     isFull: true,
     skip: (argv) =>
-      isCi || argv.includes('--interop') ? undefined : 'needs foreign peers (tests/interop/README.md): runs with --interop or CI=true',
+      isCi || argv.includes('--interop')
+        ? undefined
+        : 'needs foreign peers (tests/interop/README.md): runs with --interop or CI=true',
   },
   {
     ...tool('multipath', ['tests/interop/main.ts', '--multipath']),
