@@ -1,6 +1,6 @@
 /** The live page of the router: state, charts and tables, fed once a second; actions ask before they act. */
 import { h, render, type ComponentChildren } from 'preact'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { FeedDocument } from '../../ops/feed-document.ts'
 import { Chart } from './charts.ts'
 import { type Feed, useFeed } from './feed.ts'
@@ -145,7 +145,8 @@ function Dialog(props: { readonly question: Question; readonly onEnd: (text: str
   const { question, onEnd } = props
   const dialog = useRef<HTMLDialogElement>(null)
   const outcome = useRef('')
-  useEffect(() => dialog.current?.showModal(), [])
+  // With the picture, not after it: a key pressed in between would still go to the page below.
+  useLayoutEffect(() => dialog.current?.showModal(), [])
   const close = (text: string): void => {
     outcome.current = text
     dialog.current?.close()
