@@ -5,18 +5,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { Http3Agent } from '@quicether/http3'
 import type { MetricsDocument } from '@quicether/router'
-import {
-  assertExplained,
-  routerToml,
-  runCli,
-  scratchDirectory,
-  startRouterProcess,
-  startServices,
-} from './cli-process.ts'
+import { assertExplained, routerToml, runCli, scratchDirectory, startRouterProcess } from './cli-process.ts'
 
 test('several workers route requests, tell their metrics apart and write one report', async (t) => {
   const directory = scratchDirectory(t)
-  const { ports } = await startServices(t, directory)
+  // Nobody is asked there.
+  const ports = { text: 9 }
   const toml = (host: string): string => `${routerToml(ports)}\n[metrics]\nlisten = "127.0.0.1:0"\n${host}`
   writeFileSync(join(directory, 'router.toml'), toml(''))
   const router = await startRouterProcess(t, directory, ['--config', 'router.toml', '--workers', '2', '--no-live'])
