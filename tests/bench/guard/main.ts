@@ -96,7 +96,10 @@ function figureOf(samples: readonly Sample[], subject: string, metric: string, l
   const theirs = samples.find((s) => s.subject === limit && s.metric === metric)
   const values = (ours?.values ?? []).flatMap((value, round) => {
     const other = theirs?.values[round]
-    return other === undefined ? [] : [ours?.better === 'more' ? value / other : other / value]
+    if (other === undefined) return []
+    const ratio = ours?.better === 'more' ? value / other : other / value
+    // Processor time is counted in ticks: a very short run may have none.
+    return Number.isFinite(ratio) && ratio > 0 ? [ratio] : []
   })
   return { name: `${subject} ${metric} / ${limit}`, values }
 }

@@ -39,7 +39,7 @@ export function chart(result: Result): string {
     '.ours{fill:#0969da}.other{fill:#8c959f}',
     '@media(prefers-color-scheme:dark){text{fill:#e6edf3}.ours{fill:#4493f8}.other{fill:#656c76}}',
   ].join('')
-  const title = `${result.machine}, medians of ${result.repeats} rounds, logarithmic bars`
+  const title = `${result.machine}, medians of ${result.repeats} round${result.repeats === 1 ? '' : 's'}, logarithmic bars`
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 6}" role="img" aria-label="${xml(title)}">`,
     `<style>${style}</style>`,

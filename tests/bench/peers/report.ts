@@ -56,7 +56,7 @@ export function formatRatio({ value, low, high }: Ratio): string {
 
 export function table(result: Result): string {
   const lines = [
-    `${result.machine}, ${result.kernel}, commit ${result.commit}, ${result.repeats} rounds of ${result.seconds} s`,
+    `${result.machine}, ${result.kernel}, commit ${result.commit}, rounds: ${result.repeats} of ${result.seconds} s`,
   ]
   for (const { name, about, metrics } of cases) {
     if (!result.samples.some((sample) => sample.subject === name)) continue
@@ -84,7 +84,7 @@ function isLimit(subject: string, against: string): boolean {
 export function markdown(result: Result): string {
   const { machine, kernel, date, commit, command, repeats, seconds, versions } = result
   const lines = [
-    `Machine: ${machine}, ${kernel}. ${date}, commit ${commit}. Command: \`${command}\`. ${repeats} rounds; every round runs each case of every implementation once, ${seconds} s measured after a warm-up. Medians; ± is half the distance between the quartiles. "Ours" = how many times as good ours is, median of the rounds and their quartiles.`,
+    `Machine: ${machine}, ${kernel}. ${date}, commit ${commit}. Command: \`${command}\`. Rounds: ${repeats}; each runs each case of every implementation once, ${seconds} s measured after a warm-up. Medians; ± is half the distance between the quartiles. "Ours" = how many times as good ours is, median of the rounds and their quartiles.`,
     '',
     Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
