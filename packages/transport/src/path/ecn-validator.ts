@@ -23,11 +23,11 @@ export class EcnValidator {
   #markedOutstanding: number
   #markedAcked: number
   #markedCe: number
-  readonly #sentEct0: Float64Array
-  readonly #sentEct1: Float64Array
-  readonly #seenEct0: Float64Array
-  readonly #seenEct1: Float64Array
-  readonly #seenCe: Float64Array
+  readonly #sentEct0: number[]
+  readonly #sentEct1: number[]
+  readonly #seenEct0: number[]
+  readonly #seenEct1: number[]
+  readonly #seenCe: number[]
 
   /** `isEnabled` = false: never marks, for drivers that cannot set or read codepoints. */
   constructor(isEnabled: boolean) {
@@ -38,11 +38,11 @@ export class EcnValidator {
     this.#markedOutstanding = 0
     this.#markedAcked = 0
     this.#markedCe = 0
-    this.#sentEct0 = new Float64Array(SPACES)
-    this.#sentEct1 = new Float64Array(SPACES)
-    this.#seenEct0 = new Float64Array(SPACES)
-    this.#seenEct1 = new Float64Array(SPACES)
-    this.#seenCe = new Float64Array(SPACES)
+    this.#sentEct0 = new Array<number>(SPACES).fill(0)
+    this.#sentEct1 = new Array<number>(SPACES).fill(0)
+    this.#seenEct0 = new Array<number>(SPACES).fill(0)
+    this.#seenEct1 = new Array<number>(SPACES).fill(0)
+    this.#seenCe = new Array<number>(SPACES).fill(0)
   }
 
   get state(): EcnState {

@@ -54,7 +54,10 @@ export const ReceiptKind = {
 } as const
 
 export const RECEIPT_WORDS = 4
-const CAPACITY_MIN = 64
+/** Few connections have more in flight most of the time, and each has these tables. */
+const CAPACITY_MIN = 16
+/** Tables larger than this shrink again once nothing is in flight: what was busy once must not cost for ever. */
+const CAPACITY_KEPT = 1_024
 /** Bound of packets outstanding in one space; the sender stalls at it. */
 export const SENT_PACKETS_MAX = 65_536
 /** Of these, kept for probes and ACKs. */
@@ -201,6 +204,25 @@ export class SentPackets {
       this.#state[slot] = SentState.Free
       this.first++
     }
+    if (this.#mask >= CAPACITY_KEPT && this.#pendingReceipts === 0) this.#shrink()
+  }
+
+  /** Nothing is remembered: starts again with small tables. */
+  #shrink(): void {
+    this.#mask = CAPACITY_MIN - 1
+    this.#state = new Uint8Array(CAPACITY_MIN)
+    this.#flags = new Uint8Array(CAPACITY_MIN)
+    this.#bytes = new Int32Array(CAPACITY_MIN)
+    this.#sentAtUs = new Float64Array(CAPACITY_MIN)
+    this.#receiptStart = new Float64Array(CAPACITY_MIN)
+    this.#receiptCount = new Uint16Array(CAPACITY_MIN)
+    this.#receipts = new Float64Array(CAPACITY_MIN * 2 * RECEIPT_WORDS)
+    this.#receiptMask = CAPACITY_MIN * 2 - 1
+  }
+
+  /** How many packets the tables hold without growing. */
+  get capacity(): number {
+    return this.#mask + 1
   }
 
   /** Settles packets at the lower end that elicit no acknowledgment, up to the first that does. */

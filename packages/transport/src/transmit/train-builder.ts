@@ -23,13 +23,21 @@ const PACKETS_PER_DATAGRAM = 4
 const DESCRIPTORS_MAX = 256
 /** The distance between packet numbers left out doubles up to so often. */
 const SKIP_DOUBLINGS_MAX = 7
-/** Fixed bits drawn at a time. */
-const COINS = 256
+/** Fixed bits are drawn by so many bytes: asking the source costs more than a packet. */
+const COIN_BYTES = 3
 /** Smallest packet worth starting: header, packet number, a frame, tag. */
 export const PACKET_ROOM_MIN = 60
 
 /** One train is built at a time, whatever the connection: the scratch space of sealing is shared by all. */
 const sharedDescriptors = new Int32Array(DESCRIPTORS_MAX * DESCRIPTOR_WORDS)
+// So are the packets of the datagram being built, until their length is final.
+const starts = new Int32Array(PACKETS_PER_DATAGRAM)
+const pnOffsets = new Int32Array(PACKETS_PER_DATAGRAM)
+const pnLengths = new Int32Array(PACKETS_PER_DATAGRAM)
+const ends = new Int32Array(PACKETS_PER_DATAGRAM)
+const levels = new Int32Array(PACKETS_PER_DATAGRAM)
+const eliciting = new Uint8Array(PACKETS_PER_DATAGRAM)
+const randomBytes = new Uint8Array(COIN_BYTES)
 
 export class TrainBuilder {
   readonly writer: PacketWriter = new PacketWriter()
@@ -38,13 +46,6 @@ export class TrainBuilder {
   readonly #core: ConnectionCore
   #descriptorCount = 0
   #oneRttCount = 0
-  // Packets of the datagram being built, until their length is final.
-  readonly #starts: Int32Array = new Int32Array(PACKETS_PER_DATAGRAM)
-  readonly #pnOffsets: Int32Array = new Int32Array(PACKETS_PER_DATAGRAM)
-  readonly #pnLengths: Int32Array = new Int32Array(PACKETS_PER_DATAGRAM)
-  readonly #ends: Int32Array = new Int32Array(PACKETS_PER_DATAGRAM)
-  readonly #levels: Int32Array = new Int32Array(PACKETS_PER_DATAGRAM)
-  readonly #eliciting: Uint8Array = new Uint8Array(PACKETS_PER_DATAGRAM)
   #packetCount = 0
   readonly #info = { level: 0 as Level, pathId: 0, packetNumber: 0, length: 0, version: 0, keyPhase: 0, ecn: 0 }
 
@@ -128,26 +129,26 @@ export class TrainBuilder {
 
   /** Offset behind the last packet. */
   get end(): number {
-    return this.#ends[this.#packetCount - 1] as number
+    return ends[this.#packetCount - 1] as number
   }
 
   levelOf(index: number): Level {
-    return this.#levels[index] as Level
+    return levels[index] as Level
   }
 
   isEliciting(index: number): boolean {
-    return this.#eliciting[index] === 1
+    return eliciting[index] === 1
   }
 
   /** Pads the last packet so that the datagram reaches `end`. */
   expand(bytes: Uint8Array, offset: number, end: number): void {
     const last = this.#packetCount - 1
-    const have = this.#ends[last] as number
+    const have = ends[last] as number
     if (have >= end || have <= offset) return
     bytes.fill(0, have - TAG_LENGTH, end - TAG_LENGTH)
-    this.#ends[last] = end
+    ends[last] = end
     // RFC 9002 §2: packets with PADDING count as in flight
-    if (this.#eliciting[last] === 0) this.#eliciting[last] = 2
+    if (eliciting[last] === 0) eliciting[last] = 2
   }
 
   spaceOf(level: Level, path: Path): PacketSpace {
@@ -180,10 +181,10 @@ export class TrainBuilder {
       pnOffset = writeLongHeader(bytes, at, this.#long, pnLength, fixedBit)
     }
     const payloadStart = writePacketNumber(bytes, pnOffset, space.sent.next, pnLength)
-    this.#starts[index] = at
-    this.#pnOffsets[index] = pnOffset
-    this.#pnLengths[index] = pnLength
-    this.#levels[index] = level
+    starts[index] = at
+    pnOffsets[index] = pnOffset
+    pnLengths[index] = pnLength
+    levels[index] = level
     this.writer.begin(bytes, payloadStart, end - TAG_LENGTH, level, space)
     return true
   }
@@ -202,17 +203,17 @@ export class TrainBuilder {
     const core = this.#core
     if (!core.config.isGreaseEnabled || core.peerParameters?.greaseQuicBit !== true || !core.handshakeConfirmed)
       return 1
-    if (this.#coinsUsed === COINS) {
-      core.random.fill(this.#coins)
-      this.#coinsUsed = 0
+    if (this.#coinsLeft === 0) {
+      core.random.fill(randomBytes)
+      const [a, b, c] = randomBytes as unknown as [number, number, number]
+      this.#coins = (a << 16) | (b << 8) | c
+      this.#coinsLeft = 8 * COIN_BYTES
     }
-    const coin = this.#coinsUsed++
-    return ((this.#coins[coin >>> 3] as number) >>> (coin & 7)) & 1
+    return (this.#coins >>> --this.#coinsLeft) & 1
   }
 
-  /** Random bits, drawn by the batch: asking the source costs more than a packet. */
-  readonly #coins = new Uint8Array(COINS / 8)
-  #coinsUsed = COINS
+  #coins = 0
+  #coinsLeft = 0
   readonly #oneByte = new Uint8Array(1)
 
   // RFC 9000 §21.4: skip packet numbers now and then, so that acknowledging what was not received shows
@@ -233,11 +234,11 @@ export class TrainBuilder {
   close(): number {
     const packet = this.writer
     const index = this.#packetCount
-    const pnOffset = this.#pnOffsets[index] as number
+    const pnOffset = pnOffsets[index] as number
     // RFC 9001 §5.4.2: "endpoints SHOULD … pad packets" so that 4 bytes of packet number and payload precede the sample
     this.pad(Math.max(packet.at, pnOffset + 4))
-    this.#ends[index] = packet.at + TAG_LENGTH
-    this.#eliciting[index] = packet.isEliciting ? 1 : 0
+    ends[index] = packet.at + TAG_LENGTH
+    eliciting[index] = packet.isEliciting ? 1 : 0
     this.#packetCount = index + 1
     return packet.at + TAG_LENGTH
   }
@@ -252,26 +253,26 @@ export class TrainBuilder {
   commit(bytes: Uint8Array, path: Path, extraFlags: number, ecn: number, nowUs: Micros): void {
     const core = this.#core
     for (let i = 0; i < this.#packetCount; i++) {
-      const level = this.#levels[i] as Level
-      const start = this.#starts[i] as number
-      const end = this.#ends[i] as number
-      const pnOffset = this.#pnOffsets[i] as number
+      const level = levels[i] as Level
+      const start = starts[i] as number
+      const end = ends[i] as number
+      const pnOffset = pnOffsets[i] as number
       const space = this.spaceOf(level, path)
       if (level !== Level.OneRtt) patchLongHeaderLength(bytes, pnOffset, end - pnOffset)
-      const eliciting = this.#eliciting[i] as number
+      const elicits = eliciting[i] as number
       let flags = extraFlags
-      if (eliciting === 1) flags |= SentFlag.Eliciting | SentFlag.CountsInFlight
-      else if (eliciting === 2) flags |= SentFlag.CountsInFlight
+      if (elicits === 1) flags |= SentFlag.Eliciting | SentFlag.CountsInFlight
+      else if (elicits === 2) flags |= SentFlag.CountsInFlight
       const length = end - start
       const packetNumber = path.recovery.onSent(space, length, flags, nowUs)
-      if (eliciting !== 0) {
+      if (elicits !== 0) {
         this.budget -= length
         path.pacer.onSent(length, nowUs)
       }
-      if (eliciting === 1) this.#noteEliciting(nowUs)
+      if (elicits === 1) this.#noteEliciting(nowUs)
       if (ecn === Ecn.Ect0) path.ecn.onSent(path.ecnSpace(level), ecn)
       if (core.observer !== null) this.#observe(bytes, i, packetNumber, path, ecn, nowUs)
-      const pnLength = this.#pnLengths[i] as number
+      const pnLength = pnLengths[i] as number
       this.#describe(start, pnOffset - start + pnLength, pnLength, length, packetNumber, level, path)
     }
   }
@@ -308,16 +309,16 @@ export class TrainBuilder {
 
   #observe(bytes: Uint8Array, index: number, packetNumber: number, path: Path, ecn: number, nowUs: Micros): void {
     const info = this.#info
-    const start = this.#starts[index] as number
-    const end = this.#ends[index] as number
-    info.level = this.#levels[index] as Level
+    const start = starts[index] as number
+    const end = ends[index] as number
+    info.level = levels[index] as Level
     info.pathId = path.id
     info.packetNumber = packetNumber
     info.length = end - start
     info.version = this.#core.version
     info.keyPhase = this.#core.keys.phase
     info.ecn = ecn
-    const payload = (this.#pnOffsets[index] as number) + (this.#pnLengths[index] as number)
+    const payload = (pnOffsets[index] as number) + (pnLengths[index] as number)
     this.#core.observer?.packetSent(info, bytes, payload, end - TAG_LENGTH, nowUs)
   }
 }
