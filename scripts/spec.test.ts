@@ -102,7 +102,7 @@ test('the committed indexes are complete', () => {
   const indexes = readIndexes(path.resolve(import.meta.dirname, '..'))
   assert.deepEqual(
     indexes.map(({ rfc }) => rfc),
-    [8899, 8999, 9000, 9001, 9002, 9114, 9204, 9221, 9287, 9368, 9369, 9406, 9438, 10069],
+    [8899, 8999, 9000, 9001, 9002, 9114, 9204, 9218, 9220, 9221, 9287, 9297, 9368, 9369, 9406, 9438, 10069],
   )
   const transport = indexes.find(({ rfc }) => rfc === 9000)
   assert.ok(transport?.requirements.some(({ section, level }) => section === '8.1' && level === 'MUST NOT'))

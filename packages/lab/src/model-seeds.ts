@@ -11,6 +11,11 @@ export const modelSeeds: readonly { readonly seed: number; readonly found: strin
   { seed: 104, found: 'an abandoned path that rebinds' },
   { seed: 162, found: 'a backup that took over kept the peer off a path which only the peer could mend' },
   { seed: 286, found: 'the same when the peer had heard of it before' },
+  {
+    seed: 167,
+    found:
+      'back at the last address that worked, with the connection ID of the one given up, though there was a fresh one',
+  },
   { seed: 1_781, found: 'a silent path behind a late one without budget: the driver span' },
 ]
 

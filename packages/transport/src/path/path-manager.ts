@@ -443,6 +443,8 @@ export class PathManager {
     }
     this.#removeProbe(probe)
     if (fallback.cid !== undefined) this.#adoptCid(path, fallback)
+    // RFC 9000 §9.5: the CID of the address that we give up was the peer's other face; a fresh one, if there is any.
+    else if (fallback.isApart) path.cids.rotate()
     path.cids.heard = fallback.heard
     fallback.purpose = 'active'
     fallback.stop()
