@@ -1,5 +1,5 @@
 /** A message body as it arrives: async iteration that reads from the transport only on demand. */
-import { PieceJoiner } from '@quicether/transport'
+import { gather, PieceJoiner } from '@quicether/transport'
 import { Http3Error } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import type { HeaderList } from './headers.ts'
@@ -53,23 +53,10 @@ export class IncomingBody implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** Reads to the end. Throws Http3Error(ERR_HTTP3_INVALID_STATE) beyond `maxBytes` (default 64 MiB) and cancels. */
   async bytes(maxBytes: number = GATHER_BYTES_MAX): Promise<Uint8Array<ArrayBuffer>> {
-    const pieces: Uint8Array[] = []
-    let length = 0
-    for await (const piece of this) {
-      length += piece.length
-      if (length > maxBytes) {
-        const details = { by: 'local' as const, streamId: this.#exchange.id }
-        throw new Http3Error('ERR_HTTP3_INVALID_STATE', `body is longer than the ${maxBytes} bytes asked for`, details)
-      }
-      pieces.push(piece)
-    }
-    const whole = new Uint8Array(length)
-    let at = 0
-    for (const piece of pieces) {
-      whole.set(piece, at)
-      at += piece.length
-    }
-    return whole
+    const details = { by: 'local' as const, streamId: this.#exchange.id }
+    const tooLong = (): Http3Error =>
+      new Http3Error('ERR_HTTP3_INVALID_STATE', `body is longer than the ${maxBytes} bytes asked for`, details)
+    return await gather(this, maxBytes, tooLong)
   }
 
   /** Reads to the end as UTF-8. */

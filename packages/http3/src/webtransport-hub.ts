@@ -1,6 +1,13 @@
 /** WebTransport streams of one connection: which session they belong to, and those that wait for their session. */
 import type { QuicStream, QuicStreamParts } from '@quicether/net'
-import type { CloseReason, ConnectionEvent, StreamId, StreamKind, StreamTransport } from '@quicether/transport'
+import {
+  type CloseReason,
+  type ConnectionEvent,
+  concat,
+  type StreamId,
+  type StreamKind,
+  type StreamTransport,
+} from '@quicether/transport'
 import { Reader, varintLength, writeVarint } from '@quicether/wire'
 import { H3ConnectionError, Http3Error } from './errors.ts'
 import { fromHttp3Code, toHttp3Code, WT_STREAM_SIGNAL, WT_UNI_STREAM_TYPE, wtErrorCodes } from './webtransport-codes.ts'
@@ -273,16 +280,4 @@ function varintEnd(bytes: Uint8Array, at: number): number {
 function varintAt(bytes: Uint8Array, at: number, end: number): number {
   reader.rewind(bytes, at, end)
   return reader.varintClamped()
-}
-
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  let length = 0
-  for (const chunk of chunks) length += chunk.length
-  const whole = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    whole.set(chunk, at)
-    at += chunk.length
-  }
-  return whole
 }

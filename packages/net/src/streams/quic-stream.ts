@@ -2,6 +2,7 @@
 import {
   type CloseReason,
   type ErrorCode,
+  gather,
   PieceJoiner,
   QuicError,
   type StreamId,
@@ -193,22 +194,9 @@ export class QuicStream implements AsyncIterable<Uint8Array<ArrayBuffer>>, Async
 
   /** Reads to the end; more than `maxBytes` (64 MiB when absent) stops the stream and throws `ERR_STREAM_TOO_LONG`. */
   async bytes(maxBytes = 64 * 1_048_576): Promise<Uint8Array<ArrayBuffer>> {
-    const pieces: Uint8Array[] = []
-    let length = 0
-    for await (const piece of this) {
-      length += piece.length
-      if (length > maxBytes) {
-        throw new QuicError('ERR_STREAM_TOO_LONG', `stream ${this.id} is longer than the ${maxBytes} bytes asked for`)
-      }
-      pieces.push(piece)
-    }
-    const whole = new Uint8Array(length)
-    let at = 0
-    for (const piece of pieces) {
-      whole.set(piece, at)
-      at += piece.length
-    }
-    return whole
+    const tooLong = (): QuicError =>
+      new QuicError('ERR_STREAM_TOO_LONG', `stream ${this.id} is longer than the ${maxBytes} bytes asked for`)
+    return await gather(this, maxBytes, tooLong)
   }
 
   /** Reads to the end as UTF-8. */

@@ -142,7 +142,6 @@ export class PathManager {
   /** Largest RTT among the paths that work, that of `path` included. */
   #slowestRttUs(path: Path): Micros {
     let slowestUs = path.rtt.smoothedUs
-    if (this.paths.length === 1) return slowestUs
     for (const other of this.paths) {
       if (other.isUsable() && other.rtt.isKnown) slowestUs = Math.max(slowestUs, other.rtt.smoothedUs)
     }

@@ -73,3 +73,32 @@ export class PieceJoiner {
     }
   }
 }
+
+/** One array with the bytes of all. */
+export function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  let length = 0
+  for (const piece of pieces) length += piece.length
+  const whole = new Uint8Array(length)
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}
+
+/** Reads to the end. Beyond `maxBytes` it leaves the iteration and throws what `tooLong` makes. */
+export async function gather(
+  pieces: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  tooLong: () => Error,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const kept: Uint8Array[] = []
+  let length = 0
+  for await (const piece of pieces) {
+    length += piece.length
+    if (length > maxBytes) throw tooLong()
+    kept.push(piece)
+  }
+  return concat(kept)
+}
